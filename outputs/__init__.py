@@ -1,0 +1,1 @@
+"""Writers, one module per training format. Artefacts go to the run folder, never here."""

@@ -1,0 +1,1 @@
+"""The path itself: ingest, generate, curate, export. Importing this package costs nothing."""

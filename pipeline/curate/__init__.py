@@ -1,0 +1,1 @@
+"""Curate: samples in, split and weight out."""

@@ -1,0 +1,1 @@
+"""Generate: records in, samples out."""

@@ -1,0 +1,1 @@
+"""What answers requests, one module per backend; each has `connect(spec, role) -> Backend`."""

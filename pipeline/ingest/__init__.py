@@ -1,0 +1,1 @@
+"""Ingest: cases in, records out."""

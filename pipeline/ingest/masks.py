@@ -1,0 +1,141 @@
+"""From a label map to regions: run lengths, boxes, 8-connected components, COCO run-length code. Pure NumPy."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+class Found(NamedTuple):
+    """A class, or one of its components, on one slice."""
+
+    value: int
+    """Label id."""
+    component: int | None
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    area: int
+    """px."""
+    rows: Ints
+    """Row of each run."""
+    starts: Ints
+    stops: Ints
+    """Half-open columns of each run."""
+
+
+def find(labels: NDArray[Any], per_component: bool) -> Iterator[Found]:
+    """Yield what a slice of a label map holds, by label id, then by component in reading order.
+
+    Args:
+        labels: `(y, x)` integers; 0 is background.
+        per_component: One region per 8-connected component instead of one per label.
+    """
+    values, rows, starts, stops = _runs(labels)
+    groups = _components(values, rows, starts, stops) if per_component else values
+    order = np.lexsort((rows, groups)) if not per_component else np.lexsort((groups, values))
+    values, rows, starts, stops, groups = (a[order] for a in (values, rows, starts, stops, groups))
+    if not len(values):
+        return
+    edges = np.flatnonzero(np.r_[True, (groups[1:] != groups[:-1]) | (values[1:] != values[:-1])])
+    number, last = -1, None
+    for begin, end in zip(edges, np.r_[edges[1:], len(values)], strict=True):
+        value = int(values[begin])
+        number = number + 1 if value == last else 0
+        last = value
+        part = slice(begin, end)
+        yield Found(
+            value,
+            number if per_component else None,
+            int(starts[part].min()),
+            int(rows[part].min()),
+            int(stops[part].max()),
+            int(rows[part].max()) + 1,
+            int((stops[part] - starts[part]).sum()),
+            rows[part],
+            starts[part],
+            stops[part],
+        )
+
+
+def _runs(labels: NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return value, row, first column and end of every run of one label within a row, in reading order."""
+    width = labels.shape[1]
+    flat = np.ascontiguousarray(labels).reshape(-1)
+    change = flat[1:] != flat[:-1]
+    change[width - 1 :: width] = True
+    begins = np.r_[0, np.flatnonzero(change) + 1]
+    ends = np.r_[begins[1:], len(flat)]
+    values = flat[begins].astype(np.int64)
+    kept = values != 0
+    begins, ends, values = begins[kept], ends[kept], values[kept]
+    rows = begins // width
+    return values, rows, begins - rows * width, ends - rows * width
+
+
+def _components(values: Ints, rows: Ints, starts: Ints, stops: Ints) -> Ints:
+    """Return for each run the number of the first run of its component: union-find over touching runs."""
+    parent = list(range(len(values)))
+
+    def root(run: int) -> int:
+        while parent[run] != run:
+            parent[run] = parent[parent[run]]
+            run = parent[run]
+        return run
+
+    row_begin = np.searchsorted(rows, np.arange(int(rows.max()) + 3)) if len(rows) else np.zeros(1, int)
+    for run in range(len(values)):
+        row = int(rows[run])
+        for below in range(int(row_begin[row + 1]), int(row_begin[row + 2])):
+            if starts[below] > stops[run]:
+                break
+            if stops[below] >= starts[run] and values[below] == values[run]:
+                one, other = root(run), root(below)
+                parent[max(one, other)] = min(one, other)
+    return np.array([root(run) for run in range(len(values))], np.int64)
+
+
+def mask_of(found: Found) -> NDArray[np.bool_]:
+    """Return a region's mask within its box, `(y, x)`."""
+    mask = np.zeros((found.y1 - found.y0, found.x1 - found.x0), bool)
+    for row, start, stop in zip(found.rows - found.y0, found.starts - found.x0, found.stops - found.x0, strict=True):
+        mask[row, start:stop] = True
+    return mask
+
+
+def rle(mask: NDArray[np.bool_], x0: int, y0: int, width: int, height: int) -> str:
+    """Encode a mask as COCO compressed run lengths (column-major), as pycocotools writes `counts`.
+
+    Args:
+        mask: `(y, x)`, the part within its box.
+        x0: First column of the part in the picture.
+        y0: First row of the part in the picture.
+        width: Of the picture.
+        height: Of the picture.
+    """
+    columns = np.zeros((mask.shape[1], height), bool)
+    columns[:, y0 : y0 + mask.shape[0]] = mask.T
+    flat = columns.reshape(-1)
+    edges = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0, append=0)) + x0 * height
+    counts = np.diff(np.r_[0, edges, width * height]).tolist()
+    if counts[-1] == 0:
+        counts.pop()
+    return _packed(counts)
+
+
+def _packed(counts: list[int]) -> str:
+    """Pack run lengths in 6-bit characters, from the fourth on as the difference to the one before the last."""
+    text = []
+    for n, count in enumerate(counts):
+        value = count - counts[n - 2] if n > 2 else count
+        more = True
+        while more:
+            bits = value & 0x1F
+            value >>= 5
+            more = value != (-1 if bits & 0x10 else 0)
+            text.append(chr((bits | (0x20 if more else 0)) + 48))
+    return "".join(text)

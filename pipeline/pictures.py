@@ -1,0 +1,261 @@
+"""Pictures for every stage: decode, encode, resize, draw. 8-bit, grey as `(y, x)`, colour as `(y, x, 3)` RGB.
+
+Original JPEG and PNG bytes are kept where they need no change; their metadata never is.
+"""
+
+import hashlib
+import io
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, UnidentifiedImageError
+
+from pipeline.errors import Unusable
+from pipeline.records import Box
+
+Pixels = NDArray[np.uint8]
+
+MAX_PIXELS = 200_000_000
+"""Larger pictures are refused before they are decoded."""
+Image.MAX_IMAGE_PIXELS = None  # the bound above is ours: one reason code instead of a warning and an error
+
+_EXIF_ORIENTATION = 0x0112
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+
+
+class Decoded(NamedTuple):
+    """A decoded 2D picture."""
+
+    pixels: Pixels
+    turned: bool
+    """EXIF says that it lies on its side, and it was turned upright."""
+    original: bytes | None
+    """The file's own bytes without metadata, where they hold exactly these pixels."""
+    history: tuple[str, ...]
+
+
+def decode(data: bytes) -> Decoded:
+    """Decode a PNG, JPEG, BMP, TIFF or GIF file whole.
+
+    Raises:
+        Unusable: `empty_file`, `truncated`, `undecodable`, `too_large`, or `bit_depth` (more than 8 bits a
+            sample need a window, which 2D sets declare).
+    """
+    if not data:
+        raise Unusable("empty_file", "0 bytes")
+    try:
+        image = Image.open(io.BytesIO(data))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise Unusable("undecodable", f"no known picture format ({_first_line(error)})") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise Unusable("too_large", f"{image.width}x{image.height} px; at most {MAX_PIXELS} are decoded")
+    try:
+        image.load()
+    except (OSError, ValueError, SyntaxError, struct.error, zlib.error) as error:
+        raise Unusable("truncated", f"ends before its pixels do ({_first_line(error)})") from None
+    return _as_stored(image, data)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).splitlines()
+    return text[0][:80] if text and "<" not in text[0] else type(error).__name__
+
+
+def _as_stored(image: Image.Image, data: bytes) -> Decoded:
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise Unusable("bit_depth", f"mode {image.mode}: more than 8 bits a sample need a window")
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    turned = orientation not in (0, 1)
+    history = [f"exif orientation {orientation} applied"] if turned else []
+    if turned:
+        method = _TURNS.get(orientation)
+        image = image.transpose(method) if method is not None else image
+    kept = image.mode in ("L", "RGB") and not turned
+    if image.mode not in ("L", "RGB"):
+        history.append(f"converted from {image.mode}")
+    pixels = np.asarray(_opaque(image))
+    if pixels.ndim == 3 and image.mode not in ("L", "RGB") and _is_grey(pixels):
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    return Decoded(pixels, turned, _bare(image, data) if kept else None, tuple(history))
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Drop transparency without blending: alpha in medical sets is an artefact, the colour below is the pixel."""
+    if image.mode in ("1", "LA"):
+        return image.convert("L")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
+
+
+def _bare(image: Image.Image, data: bytes) -> bytes | None:
+    if image.format == "JPEG":
+        return jpeg_without_metadata(data)
+    if image.format == "PNG" and _png_chunks(data) <= _PNG_NEEDED and image.mode in ("L", "RGB"):
+        return data if data[24] == 8 and data.endswith(b"IEND\xaeB`\x82") else None
+    return None
+
+
+def _png_chunks(data: bytes) -> set[bytes]:
+    chunks, at = set(), len(_PNG_MAGIC)
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        chunks.add(name)
+        at += size + 12
+    return chunks
+
+
+def jpeg_without_metadata(data: bytes) -> bytes | None:
+    """Return a JPEG without application segments and comments (EXIF, XMP, IPTC hold names), or None if it is odd.
+
+    The coded pixels are not touched. JFIF (APP0) and Adobe's colour transform (APP14) stay: decoders need them.
+    """
+    kept, at = [data[:2]], 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == 0xDA:
+            end = data.rfind(b"\xff\xd9")
+            return b"".join([*kept, data[at : end + 2]]) if end > 0 else None
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        application = 0xE0 <= marker <= 0xEF
+        if not (marker == 0xFE or (application and marker not in (0xE0, 0xEE))):
+            kept.append(data[at : at + 2 + size])
+        at += 2 + size
+    return None
+
+
+def png(pixels: Pixels) -> bytes:
+    """Encode 8-bit pixels as PNG: Sub filter and deflate level 1, the same bytes for the same pixels.
+
+    Args:
+        pixels: `(y, x)` grey or `(y, x, 3)` RGB.
+    """
+    height, width = pixels.shape[:2]
+    samples = 1 if pixels.ndim == 2 else 3
+    flat = pixels.reshape(height, width * samples)
+    rows = np.empty((height, width * samples + 1), np.uint8)
+    rows[:, 0] = 1
+    rows[:, 1 : 1 + samples] = flat[:, :samples]
+    np.subtract(flat[:, samples:], flat[:, :-samples], out=rows[:, 1 + samples :])
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if samples == 1 else 2, 0, 0, 0)
+    body = isal_zlib.compress(rows.data, 1)
+    return b"".join([_PNG_MAGIC, _chunk(b"IHDR", header), _chunk(b"IDAT", body), _chunk(b"IEND", b"")])
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def jpeg(pixels: Pixels, quality: int = 90) -> bytes:
+    """Encode 8-bit pixels as JPEG, for requests only: stored pictures are lossless or original."""
+    colour = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", colour, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
+
+
+def sha256(data: bytes) -> str:
+    """Return the hex digest that names a stored picture."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def pixels_of(data: bytes) -> Pixels:
+    """Decode a stored picture: 8-bit, grey or RGB, no surprises."""
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert found is not None  # we stored it
+    pixels = found if found.ndim == 2 else cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
+    return pixels.astype(np.uint8, copy=False)
+
+
+def resize(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Resample in the plane: area means when it shrinks, linear when it grows."""
+    shrinks = width < pixels.shape[1] or height < pixels.shape[0]
+    out = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return out.astype(np.uint8, copy=False)
+
+
+COLOURS = ("#ff4136", "#2ecc40", "#0074d9", "#ffdc00", "#b10dc9", "#ff851b", "#7fdbff", "#f012be")
+
+
+def with_boxes(pixels: Pixels, boxes: Sequence[tuple[str, Box]]) -> Pixels:
+    """Draw named boxes on a copy: for requests, previews and contact sheets, never on what is stored.
+
+    Args:
+        pixels: Grey or RGB.
+        boxes: Text (may be empty) and box in px.
+    """
+    image = Image.fromarray(pixels).convert("RGB")
+    draw = ImageDraw.Draw(image)
+    line = max(1, round(min(image.size) / 300))
+    for n, (text, box) in enumerate(boxes):
+        colour = COLOURS[n % len(COLOURS)]
+        x0, y0 = int(box.x0), int(box.y0)
+        draw.rectangle(
+            (x0, y0, max(x0, int(np.ceil(box.x1)) - 1), max(y0, int(np.ceil(box.y1)) - 1)), None, colour, line
+        )
+        if text:
+            draw.text((x0 + 2 * line, y0 + line), text, fill=colour)
+    return np.asarray(image)
+
+
+def for_request(data: bytes, max_side: int | None, boxes: Sequence[Box]) -> tuple[bytes, str]:
+    """Return the copy of a stored picture that is sent, and its media type.
+
+    Args:
+        data: The stored bytes.
+        max_side: Longest side in px of the copy; None: as stored.
+        boxes: Drawn on the copy.
+    """
+    if max_side is None and not boxes:
+        return data, "image/png" if data.startswith(_PNG_MAGIC) else "image/jpeg"
+    pixels = pixels_of(data)
+    if boxes:
+        pixels = with_boxes(pixels, [("", box) for box in boxes])
+    longest = max(pixels.shape[:2])
+    if max_side is not None and longest > max_side:
+        scale = max_side / longest
+        pixels = resize(pixels, max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return png(pixels), "image/png"
+
+
+def contact_sheet(tiles: Iterable[tuple[str, Pixels]], columns: int = 4, side: int = 256) -> bytes:
+    """Lay pictures out on one PNG, each under its title.
+
+    Args:
+        tiles: Title and pixels.
+        columns: Pictures a row.
+        side: Side of a tile in px.
+    """
+    shown = list(tiles)
+    rows = max(1, -(-len(shown) // columns))
+    sheet = Image.new("RGB", (columns * side, rows * (side + 14)), "black")
+    draw = ImageDraw.Draw(sheet)
+    for n, (title, pixels) in enumerate(shown):
+        image = Image.fromarray(pixels).convert("RGB")
+        image.thumbnail((side, side))
+        left, top = n % columns * side, n // columns * (side + 14)
+        draw.text((left + 2, top + 1), title[-40:], fill="white")
+        sheet.paste(image, (left + (side - image.width) // 2, top + 14))
+    return png(np.asarray(sheet))

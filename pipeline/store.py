@@ -1,0 +1,257 @@
+"""The run folder: files that are whole or absent, Parquet of rows, and the manifest that says what is done.
+
+A file is written as `.part`, fsynced and renamed (one PUT on an object store). Its name proves nothing: it is done when
+the manifest holds a line for it with the present fingerprint. Local paths and any URL that `pyarrow.fs` opens.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError
+
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the manifest says of one file."""
+
+    file: str
+    """Relative to the run folder."""
+    rows: int
+    sha256: str
+    fingerprint: str
+    """Of all that the file was made from."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """The reader's tallies: the left sides of the ledgers."""
+
+
+class Store:
+    """A folder, local or on an object store."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self.fs: Any
+            self.root: str
+            if "://" in url:
+                self.fs, self.root = pafs.FileSystem.from_uri(url)
+            else:
+                self.fs, self.root = pafs.LocalFileSystem(), str(Path(url).resolve())
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{url}: not a folder or URL that can be opened ({error})") from None
+        self.local = isinstance(self.fs, pafs.LocalFileSystem)
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
+        """Travel to workers as the address."""
+        return Store, (self.url if "://" in self.url else self.root,)
+
+    def at(self, file: str) -> str:
+        """Return the full address of a file in the store, for the file system."""
+        return f"{self.root}/{file}"
+
+    def exists(self, file: str) -> bool:
+        """Is there a file of this name?"""
+        return bool(self.fs.get_file_info(self.at(file)).type == pafs.FileType.File)
+
+    def read(self, file: str) -> bytes:
+        """Read a whole file.
+
+        Raises:
+            FileNotFoundError: It is not there.
+        """
+        with self.fs.open_input_stream(self.at(file)) as stream:
+            return bytes(stream.read())
+
+    def write(self, file: str, data: bytes) -> None:
+        """Write a file whole or not at all."""
+        target = self.at(file)
+        if not self.local:
+            with self.fs.open_output_stream(target) as stream:
+                stream.write(data)
+            return
+        path = Path(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        with part.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+
+    def remove(self, file: str) -> None:
+        """Remove a file that may not be there."""
+        if self.exists(file):
+            self.fs.delete_file(self.at(file))
+
+    def list(self, folder: str) -> list[str]:
+        """List the files below a folder, relative to the store, sorted; those half written are left out."""
+        base = self.at(folder)
+        selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
+        found = [info.path for info in self.fs.get_file_info(selector) if info.type == pafs.FileType.File]
+        prefix = len(self.root.rstrip("/")) + 1
+        return sorted(path[prefix:] for path in found if not path.endswith(".part"))
+
+    def appender(self, file: str) -> "Appender":
+        """Open a file of lines with one writer."""
+        return Appender(self, file)
+
+    def manifest(self) -> dict[str, Line]:
+        """Read the manifest; the last line of a file counts, a torn last line does not."""
+        if not self.exists(MANIFEST):
+            return {}
+        lines = (Line(**row) for row in json_lines(self.read(MANIFEST)))
+        return {line.file: line for line in lines}
+
+    def compact(self) -> dict[str, Line]:
+        """Rewrite the manifest with one line a file, sorted, and only of files that are there."""
+        there = set(self.list(""))
+        lines = {file: line for file, line in sorted(self.manifest().items()) if file in there}
+        self.write(MANIFEST, b"".join(_json(_as_row(line)) for line in lines.values()))
+        return lines
+
+
+class Appender:
+    """Lines of JSON with one writer: appended locally, a whole new segment on an object store."""
+
+    def __init__(self, store: Store, file: str) -> None:
+        self._store, self._file, self._pending = store, file, list[bytes]()
+        self._whole = b"" if store.local or not store.exists(file) else store.read(file)
+
+    def add(self, row: Mapping[str, Any]) -> int:
+        """Take a row; returns its size in bytes."""
+        data = _json(row)
+        self._pending.append(data)
+        return len(data)
+
+    def flush(self, sync: bool = False) -> None:
+        """Hand what is pending to the operating system; with `sync`, to the disk."""
+        if not self._pending:
+            return
+        data = b"".join(self._pending)
+        self._pending.clear()
+        if not self._store.local:
+            self._whole += data
+            self._store.write(self._file, self._whole)
+            return
+        path = Path(self._store.at(self._file))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as out:
+            out.write(data)
+            if sync:
+                out.flush()
+                os.fsync(out.fileno())
+
+
+class Manifest:
+    """The manifest's one writer: the process that drives the run."""
+
+    def __init__(self, store: Store) -> None:
+        self.lines = store.compact()
+        self._appender = store.appender(MANIFEST)
+
+    def done(self, file: str, fingerprint: str) -> bool:
+        """Is the file there, made from what it would be made from now?"""
+        line = self.lines.get(file)
+        return line is not None and line.fingerprint == fingerprint
+
+    def add(self, line: Line) -> None:
+        """Say that a file is done."""
+        self.lines[line.file] = line
+        self._appender.add(_as_row(line))
+        self._appender.flush(sync=True)
+
+
+def _as_row(line: Line) -> dict[str, Any]:
+    return {
+        "file": line.file,
+        "rows": line.rows,
+        "sha256": line.sha256,
+        "fingerprint": line.fingerprint,
+        "counts": dict(sorted(line.counts.items())),
+    }
+
+
+def _json(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+
+
+def json_lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """Parse lines of JSON; a last line without its newline was cut off by a kill and is left out."""
+    whole, _, _ = data.rpartition(b"\n")
+    for line in whole.split(b"\n"):
+        if line:
+            try:
+                yield json.loads(line)
+            except ValueError:  # a torn line in the middle: a new writer went on after a kill
+                continue
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_table(store: Store, file: str, table: pa.Table, fingerprint: str, counts: Mapping[str, int]) -> Line:
+    """Write a Parquet file whole or not at all.
+
+    Picture bytes stay uncompressed and without dictionary (they are compressed already); the rest is zstd.
+    The same rows give the same bytes.
+    """
+    sink = pa.BufferOutputStream()
+    leaves = leaf_paths(table.schema)
+    pq.write_table(
+        table,
+        sink,
+        compression={leaf: "none" if leaf.endswith("bytes") else "zstd" for leaf in leaves},
+        use_dictionary=[leaf for leaf in leaves if not leaf.endswith("bytes")],
+        row_group_size=_rows_in_group(table),
+    )
+    data = sink.getvalue().to_pybytes()
+    store.write(file, data)
+    return Line(file, table.num_rows, hashlib.sha256(data).hexdigest(), fingerprint, counts)
+
+
+ROW_GROUP_BYTES = 16 << 20
+
+
+def _rows_in_group(table: pa.Table) -> int:
+    """Aim at 16 MB a row group: random reads cost one group, and scans do not care."""
+    rows: int = max(1, table.num_rows)
+    return max(1, min(rows, int(ROW_GROUP_BYTES * rows / max(1, table.nbytes))))
+
+
+def leaf_paths(schema: pa.Schema) -> list[str]:
+    """Return the Parquet leaf paths of a schema, `images.list.element.bytes`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    parquet = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    return [parquet.column(i).path for i in range(len(parquet))]
+
+
+def read_table(store: Store, file: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file of the store."""
+    with store.fs.open_input_file(store.at(file)) as source:
+        return pq.ParquetFile(source).read(columns=list(columns) if columns is not None else None)
+
+
+def digest(parts: Iterable[Any]) -> str:
+    """Return the sha256 of JSON-able parts: how fingerprints are made."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(json.dumps(part, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+        found.update(b"\0")
+    return found.hexdigest()

@@ -1,7 +1,7 @@
 """What can go wrong, and who can do something about it.
 
 ```
-Exception
+MedglossError
 ├── UserError          the user can fix it: one line, exit status 2, before the first model call
 ├── Stopped            the run can not go on (endpoint refuses the key, a worker died): one line, exit status 3
 └── Unusable           one case, picture, region or reply is bad: one rejected row, the run goes on
@@ -13,15 +13,19 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class MedglossError(Exception):
+    """All that is meant to be read by a user."""
+
+
+class UserError(MedglossError):
     """A mistake the user can fix; the text is one line and says what to do."""
 
 
-class Stopped(Exception):
+class Stopped(MedglossError):
     """The run can not go on; what is done is kept, and the same command resumes."""
 
 
-class Unusable(Exception):
+class Unusable(MedglossError):
     """One input that can not be used.
 
     Args:

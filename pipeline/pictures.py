@@ -5,7 +5,9 @@ Original JPEG and PNG bytes are kept where they need no change; their metadata n
 
 import hashlib
 import io
+import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -26,6 +28,7 @@ MAX_PIXELS = 200_000_000
 Image.MAX_IMAGE_PIXELS = None  # the bound above is ours: one reason code instead of a warning and an error
 
 _EXIF_ORIENTATION = 0x0112
+_TIFF_BITS = 0x0102
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 
@@ -50,6 +53,12 @@ def decode(data: bytes) -> Decoded:
     """
     if not data:
         raise Unusable("empty_file", "0 bytes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of broken EXIF and odd tags in pictures that decode well
+        return _as_stored(_loaded(data), data)
+
+
+def _loaded(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
@@ -58,9 +67,9 @@ def decode(data: bytes) -> Decoded:
         raise Unusable("too_large", f"{image.width}x{image.height} px; at most {MAX_PIXELS} are decoded")
     try:
         image.load()
-    except (OSError, ValueError, SyntaxError, struct.error, zlib.error) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, struct.error, zlib.error) as error:
         raise Unusable("truncated", f"ends before its pixels do ({_first_line(error)})") from None
-    return _as_stored(image, data)
+    return image
 
 
 def _first_line(error: Exception) -> str:
@@ -69,14 +78,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _as_stored(image: Image.Image, data: bytes) -> Decoded:
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+    if image.mode in ("I", "F") or image.mode.startswith("I;") or _sample_bits(image, data) > 8:
         raise Unusable("bit_depth", f"mode {image.mode}: more than 8 bits a sample need a window")
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    turned = orientation not in (0, 1)
+    turned = orientation in _TURNS
     history = [f"exif orientation {orientation} applied"] if turned else []
     if turned:
-        method = _TURNS.get(orientation)
-        image = image.transpose(method) if method is not None else image
+        image = image.transpose(_TURNS[orientation])
     kept = image.mode in ("L", "RGB") and not turned
     if image.mode not in ("L", "RGB"):
         history.append(f"converted from {image.mode}")
@@ -84,6 +92,13 @@ def _as_stored(image: Image.Image, data: bytes) -> Decoded:
     if pixels.ndim == 3 and image.mode not in ("L", "RGB") and _is_grey(pixels):
         pixels = np.ascontiguousarray(pixels[..., 0])
     return Decoded(pixels, turned, _bare(image, data) if kept else None, tuple(history))
+
+
+def _sample_bits(image: Image.Image, data: bytes) -> int:
+    """Return the bits a sample has in the file: Pillow quietly halves colours of 16 bits."""
+    if image.format == "TIFF":
+        return int(np.max(image.getexif().get(_TIFF_BITS, 8)))
+    return data[24] if image.format == "PNG" else 8
 
 
 _TURNS = {
@@ -125,25 +140,31 @@ def _png_chunks(data: bytes) -> set[bytes]:
     return chunks
 
 
+_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+"""A marker within coded pixels: not a stuffed 0xFF, not a restart."""
+
+
 def jpeg_without_metadata(data: bytes) -> bytes | None:
     """Return a JPEG without application segments and comments (EXIF, XMP, IPTC hold names), or None if it is odd.
 
     The coded pixels are not touched. JFIF (APP0) and Adobe's colour transform (APP14) stay: decoders need them.
     """
     kept, at = [data[:2]], 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    while at + 2 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
             continue
+        if marker == 0xD9:  # what stands behind the end is left out
+            return b"".join([*kept, data[at : at + 2]])
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == 0xDA:
-            end = data.rfind(b"\xff\xd9")
-            return b"".join([*kept, data[at : end + 2]]) if end > 0 else None
-        size = int.from_bytes(data[at + 2 : at + 4], "big")
+            found = _SCAN_END.search(data, end)
+            end = found.start() if found else len(data)
         application = 0xE0 <= marker <= 0xEF
         if not (marker == 0xFE or (application and marker not in (0xE0, 0xEE))):
-            kept.append(data[at : at + 2 + size])
-        at += 2 + size
+            kept.append(data[at:end])
+        at = end
     return None
 
 

@@ -127,6 +127,8 @@ class Appender:
     def __init__(self, store: Store, file: str) -> None:
         self._store, self._file, self._pending = store, file, list[bytes]()
         self._whole = b"" if store.local or not store.exists(file) else store.read(file)
+        if self._whole and not self._whole.endswith(b"\n"):
+            self._whole += b"\n"
 
     def add(self, row: Mapping[str, Any]) -> int:
         """Take a row; returns its size in bytes."""
@@ -146,7 +148,11 @@ class Appender:
             return
         path = Path(self._store.at(self._file))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as out:
+        with path.open("a+b") as out:
+            if out.seek(0, os.SEEK_END):
+                out.seek(-1, os.SEEK_END)
+                if out.read(1) != b"\n":  # a kill tore the last line: it must not take ours with it
+                    out.write(b"\n")
             out.write(data)
             if sync:
                 out.flush()

@@ -107,6 +107,12 @@ class Vocabulary:
         return found
 
     @functools.cached_property
+    def _by_term(self) -> dict[tuple[str, str], Term]:
+        groups = ("departments", "tasks", "modalities", "planes", "sides")
+        terms = [(group, term) for group in groups for term in getattr(self.terms, group)]
+        return {(group, name): term for group, term in terms for name in (term.id, term.en)}
+
+    @functools.cached_property
     def _modality_keys(self) -> dict[str, str]:
         found = {}
         for term in self.terms.modalities:
@@ -155,8 +161,7 @@ class Vocabulary:
             name: Its id or English name.
             language: `en` or `zh`.
         """
-        terms: tuple[Term, ...] = getattr(self.terms, group)
-        found = next((term for term in terms if name in (term.id, term.en)), None)
+        found = self._by_term.get((group, name or ""))
         if found is None:
             return name
         return found.zh if language == "zh" else found.en
@@ -178,6 +183,23 @@ class Vocabulary:
             if value:
                 votes[value] += 1
         return min(votes, key=lambda value: (-votes[value], value)) if votes else None
+
+    @functools.cached_property
+    def _families(self) -> dict[str, frozenset[str]]:
+        above = {concept: frozenset(self._ancestors(concept)) for concept in self.concepts}
+        return {c: above[c] | {other for other, found in above.items() if c in found} for c in self.concepts}
+
+    def _ancestors(self, concept: str) -> list[str]:
+        found: list[str] = []
+        parent = self.concepts[concept].parent
+        while parent and parent not in found and parent in self.concepts:
+            found.append(parent)
+            parent = self.concepts[parent].parent
+        return found
+
+    def family(self, concept: str | None) -> frozenset[str]:
+        """Return a concept's ancestors and descendants: a lobe is no wrong answer for a lung."""
+        return self._families.get(concept or "", frozenset())
 
     def window(self, preset: str, where: str) -> Window:
         """Return a display preset.

@@ -159,15 +159,15 @@ def _join(
     for name, table in specs.items():
         key = templates.fill(table.match, {**captures, **cells})
         looked_up[name].add(key)
-        row = joined[name].by_key.get(key)
+        row = joined[name].by_key.get(key, {})
         if key in joined[name].undecodable:
+            row = {}
             problem = (
                 "table_encoding",
                 f"table {name}: the row is not {table.encoding}; declare its encoding",
             )
-        else:
-            columns = next(iter(joined[name].by_key.values()), {})
-            cells |= {f"{name}.{column}": (row or {}).get(column, "") for column in columns}
+        columns = next(iter(joined[name].by_key.values()), {})
+        cells |= {f"{name}.{column}": row.get(column, "") for column in columns}
     return cells, problem
 
 
@@ -308,5 +308,6 @@ def write_names(names: Mapping[str, str], path: Path) -> None:
     """Write the table from hashed ids to ids, readable by its owner only."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)  # the mode of os.open is for new files only
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("id", "case"), *sorted(names.items())])

@@ -22,7 +22,7 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
 """One text or a list of texts."""
 
 
@@ -147,7 +147,9 @@ def _as_window(value: Any) -> Any:
 class Display(Strict):
     """How intensities become grey."""
 
-    window: Annotated[WindowSpec | None, BeforeValidator(_as_window)] = None
+    window: Annotated[
+        WindowSpec | None, BeforeValidator(_as_window, json_schema_input_type=str | WindowSpec | None)
+    ] = None
 
 
 class Limits(Strict):
@@ -210,7 +212,7 @@ class Descriptor(Strict):
     geometry: GeometrySpec = GeometrySpec()
     slices: Slices = Slices()
     display: Display = Display()
-    limits: Annotated[Limits, BeforeValidator(_as_limits)] = Limits()
+    limits: Annotated[Limits, BeforeValidator(_as_limits, json_schema_input_type=Literal["none"] | Limits)] = Limits()
     privacy: Privacy = Privacy()
     expect: Expect = Expect()
     citation: str | None = None

@@ -1,6 +1,7 @@
 """Tables joined to cases: CSV or TSV, read once by the plan, cell texts as they stand."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,8 @@ def read(name: str, table: Table, root: Path) -> Rows:
         text = path.read_bytes().decode(_codec(name, table.encoding), errors="surrogateescape")
     except OSError as error:
         raise UserError(f"table {name}: {table.path}: {error.strerror}") from None
-    lines = text.splitlines(keepends=True)[table.skip_rows :]
+    # str.splitlines would also cut at U+0085 and U+2028, which stand in free-text cells
+    lines = io.StringIO(text, newline="").readlines()[table.skip_rows :]
     rows = csv.DictReader(lines, delimiter=table.delimiter.replace("\\t", "\t"))
     columns = rows.fieldnames or []
     if table.key not in columns:

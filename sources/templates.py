@@ -78,6 +78,8 @@ def _compiled(template: str, known: tuple[tuple[str, str], ...]) -> re.Pattern[s
             pattern += re.escape(values[name])
         elif name in seen:
             pattern += f"(?P={name})"
+        elif "." in name:  # a table's cell: known per case only, and no name for a group
+            pattern += f"(?:{expression or '[^/]+'})"
         else:
             seen.add(name)
             pattern += f"(?P<{name}>{expression or '[^/]+'})"

@@ -59,8 +59,11 @@ def to_lps(array: NDArray[Any], affine: Matrix, geometry: Geometry = "known", fl
     Raises:
         Unusable: `bad_geometry`: the affine is singular or not finite.
     """
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise Unusable("bad_geometry", "the affine is singular or not finite")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not np.isfinite(lengths).all() or lengths.min() <= 0:
+        raise Unusable("bad_geometry", "the affine is not finite, or an axis has no length")
+    if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:  # of unit vectors: a microscope's voxels are small
+        raise Unusable("bad_geometry", "the affine is singular")
     orientation = nib.orientations.io_orientation(LPS_FROM_RAS @ affine)
     change = nib.orientations.ornt_transform(orientation, nib.orientations.axcodes2ornt("LPS"))
     turned = nib.orientations.apply_orientation(array, change)
@@ -108,8 +111,6 @@ def same_grid(image: Volume, mask: Volume) -> str | None:
     """Return what differs between two grids, or None: shape, then corners within a tenth of a voxel."""
     if image.array.shape != mask.array.shape:
         return f"volume is {image.array.shape[::-1]}, its mask {mask.array.shape[::-1]} (x, y, z)"
-    if "unknown" in (image.geometry, mask.geometry):
-        return None
     distance = float(np.linalg.norm(_corners(image) - _corners(mask), axis=1).max())
     if distance > 0.1 * min(image.spacing):
         return f"corners of volume and mask lie up to {distance:.2f} mm apart"
@@ -122,12 +123,13 @@ def laid_over(image: Volume, mask: Volume, pairing: str) -> Volume:
     Args:
         image: The volume.
         mask: Its label map, any grid.
-        pairing: `same_grid`, `resample` (nearest neighbour in mm) or `trust_array` (order of the stored arrays).
+        pairing: `same_grid`, `resample` (nearest neighbour in mm) or `trust_array` (order of the stored arrays, which
+            is all there is where one of the two has no geometry).
 
     Raises:
         Unusable: `geometry_mismatch` or `mask_outside`.
     """
-    if pairing == "trust_array":
+    if pairing == "trust_array" or "unknown" in (image.geometry, mask.geometry):
         return _by_array_order(image, mask)
     difference = same_grid(image, mask)
     if difference is None:
@@ -148,7 +150,8 @@ def _by_array_order(image: Volume, mask: Volume) -> Volume:
         wanted = np.flip(wanted, axis) if flipped else wanted
     array = wanted.transpose(2, 1, 0)
     if array.shape != image.array.shape:
-        raise Unusable("geometry_mismatch", f"volume is {image.array.shape}, its mask {array.shape} (z, y, x)")
+        sizes = f"volume is {image.array.shape[::-1]}, its mask {array.shape[::-1]} (x, y, z)"
+        raise Unusable("geometry_mismatch", f"{sizes}; their arrays can not be paired")
     return replace(image, array=array)
 
 

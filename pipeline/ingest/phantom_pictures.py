@@ -36,35 +36,37 @@ CELL_LABELS = {"RBC": "red blood cell", "WBC": "white blood cell", "Platelets": 
 """COCO category to vocabulary name, in the order of the category ids from 1."""
 _RADII = {"RBC": (18, 21), "WBC": (29, 35), "Platelets": (4.5, 6.5)}
 
-_OPEN = {
-    "schema": "medgloss/1",
-    "license": {"name": "CC0-1.0", "redistribute": True, "commercial": True},
-    "egress": "any",
-}
-CHEST: dict[str, Any] = _OPEN | {
-    "id": "phantom_chest",
-    "title": "Drawn chest radiographs in class folders, with a table of patients",
-    "modality": "xray",
-    "body_part": "chest",
-    "root": "chest",
-    "cases": {"match": "{class}/{stem}.png", "id": "{class}/{stem}", "group": "{t.patient}"},
-    "tables": {"t": {"path": "labels.csv", "key": "image", "match": "{name}"}},
-    "annotations": [
+
+def descriptor(name: str, title: str, **facts: Any) -> dict[str, Any]:
+    """Return a descriptor's content; what is drawn belongs to nobody and may be seen by all."""
+    cc0 = {"name": "CC0-1.0", "redistribute": True, "commercial": True}
+    return {"schema": "medgloss/1", "id": name, "title": title, "license": cc0, "egress": "any", **facts}
+
+
+CHEST = descriptor(
+    "phantom_chest",
+    "Drawn chest radiographs in class folders, with a table of patients",
+    modality="xray",
+    body_part="chest",
+    root="chest",
+    cases={"match": "{class}/{stem}.png", "id": "{class}/{stem}", "group": "{t.patient}"},
+    tables={"t": {"path": "labels.csv", "key": "image", "match": "{name}"}},
+    annotations=[
         {"kind": "classes", "value": "{class}", "labels": {name: name for name in FINDINGS}, "complete": True}
     ],
-    "attributes": {"sex": "{t.sex}", "view": "{t.view}"},
-    "expect": {"cases": FILMS_EACH * len(FINDINGS)},
-}
-BLOOD: dict[str, Any] = _OPEN | {
-    "id": "phantom_blood",
-    "title": "Drawn blood smears with COCO boxes",
-    "modality": "microscopy",
-    "body_part": "blood",
-    "root": "blood",
-    "cases": {"match": "images/{stem}.png", "id": "{stem}"},
-    "annotations": [{"kind": "coco", "path": "annotations.json", "labels": CELL_LABELS, "complete": True}],
-    "expect": {"cases": SMEARS},
-}
+    attributes={"sex": "{t.sex}", "view": "{t.view}"},
+    expect={"cases": FILMS_EACH * len(FINDINGS)},
+)
+BLOOD = descriptor(
+    "phantom_blood",
+    "Drawn blood smears with COCO boxes",
+    modality="microscopy",
+    body_part="blood",
+    root="blood",
+    cases={"match": "images/{stem}.png", "id": "{stem}"},
+    annotations=[{"kind": "coco", "path": "annotations.json", "labels": CELL_LABELS, "complete": True}],
+    expect={"cases": SMEARS},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ def _radiograph(film: Film) -> Pixels:
     vessels = cv2.GaussianBlur(_vessels(film.patient), (0, 0), 1.1) + 0.8 * _hila(wide)
     grey = grey + 0.13 * vessels * np.minimum(1, air + 0.15)
     grey = cv2.GaussianBlur(grey, (0, 0), 0.8) * rng.uniform(0.95, 1.05)
-    noise = 0.006 * rng.standard_normal(grey.shape, np.float32) + 0.02 * _clouds(rng, 40)
+    noise = 0.004 * rng.standard_normal(grey.shape, np.float32) + 0.02 * _clouds(rng, 40)
     return np.asarray(np.clip((grey + noise) * 255, 4, 250), np.uint8)
 
 
@@ -224,7 +226,7 @@ def _soft_tissue(patient: Patient) -> Field:
             breast = ((x - 0.4 * lung) / 0.26) ** 2 + ((y - 0.66) / 0.15) ** 2
             grey += 0.045 * _edge(1 - breast, 0.9)
     trachea = _edge(0.032 - np.abs(x - 0.008), 0.012) * _edge(0.36 - y, 0.02)
-    stomach = _edge(1 - ((x - 0.34) / 0.13) ** 2 - ((y - 0.83) / 0.055) ** 2, 0.2)
+    stomach = _edge(1 - ((x - 0.34) / 0.13) ** 2 - ((y - 0.83) / 0.055) ** 2, 0.7)
     return np.asarray(grey - 0.09 * trachea - 0.13 * stomach, np.float32)
 
 
@@ -250,8 +252,8 @@ def _bones(patient: Patient, air: Field) -> Field:
     disc = 0.75 + 0.25 * np.cos(2 * np.pi * y / 0.072)
     spine = _edge(0.075 - np.abs(x), 0.015) * disc
     blur = cv2.GaussianBlur((0.11 * ribs + 0.05 * faint) * seen + 0.13 * clavicles, (0, 0), 1.0)
-    humerus = _edge(1 - ((np.abs(x) - 0.84) / 0.1) ** 2 - ((y - 0.225) / 0.075) ** 2, 0.3)
-    return np.asarray(blur + 0.09 * spine + 0.07 * humerus, np.float32)
+    humerus = _edge(1 - ((np.abs(x) - 0.84) / 0.1) ** 2 - ((y - 0.225) / 0.075) ** 2, 0.6)
+    return np.asarray(blur + 0.09 * spine + 0.05 * humerus, np.float32)
 
 
 def _vessels(patient: Patient) -> Field:
@@ -378,8 +380,7 @@ def _smear(cells: Sequence[Cell], number: int) -> Pixels:
             light[_window(cell)] *= np.array(tint, np.float32) ** stain[..., None]
     y, x = np.ogrid[-0.5 : 0.5 : SMEAR_HEIGHT * 1j, -0.5 : 0.5 : SMEAR_WIDTH * 1j]
     lit = cv2.GaussianBlur(light, (0, 0), 0.7) * (1 - 0.1 * (x**2 + y**2))[..., None]
-    grain = np.random.default_rng([21, number]).integers(-1, 2, (SMEAR_HEIGHT, SMEAR_WIDTH, 1))
-    return np.asarray(np.clip(np.rint(lit * 255) + grain, 0, 255), np.uint8)
+    return np.asarray(np.clip(np.rint(lit * 255), 0, 255), np.uint8)
 
 
 def _stains(cell: Cell) -> list[tuple[Field, Colour]]:
@@ -415,7 +416,7 @@ def _box(cell: Cell) -> Box:
 
 
 def _cover(cell: Cell) -> Field:
-    return np.clip((1 - _distance(cell)) * cell.radius + 0.5, 0, 1)
+    return np.asarray(np.clip((1 - _distance(cell)) * cell.radius + 0.5, 0, 1), np.float32)
 
 
 def _distance(cell: Cell) -> Field:
@@ -429,7 +430,7 @@ def _distance(cell: Cell) -> Field:
 def _offsets(cell: Cell) -> tuple[Field, Field]:
     """Return the pixel centres of the cell's window from its centre, x as a row and y as a column."""
     v, u = np.ogrid[_window(cell)]
-    return np.asarray(u + 0.5 - cell.x).astype(np.float32), (v + 0.5 - cell.y, np.float32)
+    return np.asarray(u + 0.5 - cell.x, np.float32), np.asarray(v + 0.5 - cell.y, np.float32)
 
 
 def _window(cell: Cell) -> tuple[slice, slice]:

@@ -1,5 +1,6 @@
 """NIfTI volumes and label maps, read with nibabel: SimpleITK refuses or silently bends non-orthonormal affines."""
 
+import gzip
 import zlib
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def as_labels(array: NDArray[Any]) -> NDArray[Any]:
     whole = np.rint(array)
     if not np.isfinite(array).all() or np.abs(array - whole).max(initial=0) > 0.01:
         raise Unusable("interpolated_mask", "the label map holds values that are not whole numbers")
-    return whole.astype(np.int32)
+    labels: NDArray[np.int32] = whole.astype(np.int32)
+    return labels
 
 
 def _opened(path: Path) -> Any:
@@ -69,8 +71,10 @@ def _opened(path: Path) -> Any:
         image: Any = nib.Nifti1Image.from_filename(path, mmap=False)
     except FileNotFoundError:
         raise Unusable("missing_image", "no such file") from None
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, nib.wrapstruct.WrapStructError) as error:
         raise Unusable("truncated", f"ends before its header does ({type(error).__name__})") from None
+    except gzip.BadGzipFile:
+        raise Unusable("undecodable", "its name says gzip, its bytes do not") from None
     except OSError as error:
         raise Unusable("unreadable", error.strerror or "not readable") from None
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:
@@ -99,6 +103,7 @@ def _array(image: Any) -> NDArray[Any]:
     return voxels
 
 
+@np.errstate(invalid="ignore", over="ignore")  # to_lps refuses what is not finite
 def _affine(image: Any, assume: str | None) -> tuple[Matrix, Geometry, tuple[str, ...]]:
     header = image.header
     if assume:

@@ -55,7 +55,7 @@ def percentiles(volume: NDArray[Any], low: float, high: float) -> tuple[float, f
     All voxels would give 0..593 where the foreground of a brain MR is 345..653.
     """
     sample = volume[:: max(1, volume.shape[0] // 64), ::2, ::2].ravel()
-    foreground = sample[sample > sample.min(initial=0)] if sample.size else sample
+    foreground = sample[sample > sample.min()] if sample.size else sample
     if not foreground.size:
         value = float(sample[0]) if sample.size else 0.0
         return value, value + 1

@@ -35,13 +35,14 @@ def read(spec: Spec, case: Case, given: Given) -> Marks | None:
     if not given.files:
         return None
     data = (given.root / given.files[0]).read_bytes()
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+    plain = data.replace(b"\0", b"")  # of UTF-16 too
+    if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
         raise Unusable("bad_annotation", "XML declares a document type or entities; remove them")
     try:
         tree = ElementTree.fromstring(data)
         objects = [o for o in tree.findall("object") if spec.keep_difficult or o.findtext("difficult") != "1"]
         return Marks(tuple(_mark(o, spec.one_based) for o in objects), _size(tree))
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise Unusable("bad_annotation", f"not VOC XML: {error}") from None
 
 

@@ -1,0 +1,319 @@
+"""Prompt files: load, check, render. A prompt is Markdown with a YAML head and a Jinja2 body in sections.
+
+```
+---
+kind: caption
+needs: [labels]
+reply: {caption: text}
+---
+=== system
+…
+=== user            what is asked
+=== assistant       only where `backend: template`: the reply itself, as JSON
+=== sample user     the training sample's turns, rendered once the reply is there
+=== sample assistant
+```
+"""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal
+
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, create_model
+
+from pipeline import discovery
+from pipeline.errors import UserError, did_you_mean
+from pipeline.generate.facts import LETTERS, NAMES, Facts, number_of
+from pipeline.records import Box, Drawn, Kind, Message, Record, Request
+from pipeline.strict import Strict, checked, load_yaml, read_text
+from pipeline.vocabulary import LANGUAGES
+
+FOLDER = "prompts"
+SECTIONS = ("system", "user", "assistant", "sample user", "sample assistant", "sample reasoning", "answer")
+
+_MARK = re.compile(r"^=== (.+?) *$", re.MULTILINE)
+
+
+class Head(Strict):
+    """The YAML head of a prompt file."""
+
+    kind: Kind
+    needs: tuple[str, ...] = ()
+    """Facts that must be there; otherwise the prompt is not asked of a record."""
+    modalities: tuple[str, ...] = ()
+    """Only these; empty: all."""
+    backend: str | None = None
+    """Fixes the backend: `template` answers without a model."""
+    role: str = "default"
+    reply: dict[str, Any]
+    """Field to type: text, texts, flag, number, or a list of allowed texts."""
+    sampling: dict[str, float] = Field(default_factory=dict)
+    draw: Literal["none", "target", "boxes"] = "none"
+    """Boxes drawn on the request's copy of the picture."""
+    tell: Literal["none", "target", "boxes"] = "none"
+    """Boxes that the sample speaks of; they go to its `boxes`."""
+    answer_type: Literal["text", "mcq", "yesno", "exact", "number", "count", "bbox", "multi_label"] = "text"
+    checks: Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = ()
+    """Names of checks in `checks.py` that a reply must pass."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt file, checked."""
+
+    name: str
+    """`caption` or `perception.modality`."""
+    language: str
+    head: Head
+    sections: Mapping[str, str]
+    digest: str
+    """First 12 hex digits of the file's sha256."""
+
+    @functools.cached_property
+    def reply(self) -> type[BaseModel]:
+        """The model that replies are checked against."""
+        return reply_model(self.head.reply)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without the reply model: it is made anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "reply"}
+
+    @property
+    def label(self) -> str:
+        """`name.language@digest`, as calls carry it."""
+        return f"{self.name}.{self.language}@{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One planned request: a prompt on a record."""
+
+    sample: str
+    """Id of the sample it becomes."""
+    prompt: Prompt
+    record: Record
+    facts: Facts
+
+
+def load(names: Sequence[str], languages: Sequence[str]) -> list[Prompt]:
+    """Read the prompts of a run, each in each language.
+
+    Raises:
+        UserError: Unknown name, or a fault in a file: one line.
+    """
+    return [_read(name, language) for name in names for language in languages]
+
+
+def available() -> list[str]:
+    """List the prompts of the package, without their language."""
+    return sorted({name.rpartition(".")[0] for name in discovery.names(FOLDER, ".md")})
+
+
+def _read(name: str, language: str) -> Prompt:
+    if language not in LANGUAGES:
+        raise UserError(f"unknown language {language!r}{did_you_mean(language, LANGUAGES)}")
+    if name.endswith(".md"):
+        path = discovery.find("prompt", FOLDER, ".md", name)
+        return parse(read_text(path), path.stem.removesuffix(f".{language}"), language, str(path))
+    if name not in available():
+        raise UserError(f"unknown prompt {name!r}{did_you_mean(name, available())}")
+    path = discovery.find("prompt", FOLDER, ".md", f"{name}.{language}")
+    return parse(read_text(path), name, language, path.name)
+
+
+def parse(text: str, name: str, language: str, where: str) -> Prompt:
+    """Check a prompt's text.
+
+    Raises:
+        UserError: One line with the first fault.
+    """
+    if not text.startswith("---\n") or "\n---\n" not in text[4:]:
+        raise UserError(f"{where}: should begin with a YAML head between two lines of ---")
+    head_text, _, body = text[4:].partition("\n---\n")
+    head = checked(Head, load_yaml(head_text, where), where)
+    for fact in head.needs:
+        if fact not in NAMES:
+            raise UserError(f"{where}: needs: unknown fact {fact!r}{did_you_mean(fact, NAMES)}")
+    sections = _sections(body, where)
+    wanted = ["user", "sample user", "sample assistant"] if head.backend != "template" else ["assistant", "sample user"]
+    for section in wanted:
+        if section not in sections:
+            raise UserError(f"{where}: section '=== {section}' is missing")
+    for section, source in sections.items():
+        _compiled(source, f"{where}, section {section!r}")
+    reply_model(head.reply, where)
+    return Prompt(name, language, head, sections, hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+def _sections(body: str, where: str) -> dict[str, str]:
+    pieces = _MARK.split(body)
+    found: dict[str, str] = {}
+    for title, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        if title not in SECTIONS:
+            raise UserError(f"{where}: unknown section {title!r}{did_you_mean(title, SECTIONS)}")
+        found[title] = text.strip()
+    return found
+
+
+def _environment() -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True)
+    environment.filters["options"] = lambda names: "\n".join(f"{LETTERS[n]}. {name}" for n, name in enumerate(names))
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(source: str, where: str) -> jinja2.Template:
+    try:
+        return _ENVIRONMENT.from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise UserError(f"{where}, line {error.lineno}: {error.message}") from None
+
+
+class _Pick:
+    """`pick("a", "b")` in a prompt: one of the phrasings, chosen by the sample's id, the same in every run."""
+
+    def __init__(self, seed: str) -> None:
+        self._seed, self._calls = seed, 0
+
+    def __call__(self, *phrasings: str) -> str:
+        self._calls += 1
+        return phrasings[number_of(self._seed, "pick", str(self._calls)) % len(phrasings)]
+
+
+def _rendered(ask: Ask, section: str, **more: Any) -> str:
+    where = f"prompt {ask.prompt.name}.{ask.prompt.language}, section {section!r}"
+    values = asdict(ask.facts)
+    shown = {**values, "facts": _told(values, ask.prompt.head.needs), "pick": _Pick(f"{ask.sample} {section}"), **more}
+    try:
+        return _compiled(ask.prompt.sections[section], where).render(shown).strip()
+    except (jinja2.TemplateError, TypeError, IndexError) as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+_UNTOLD = (
+    "modality_key", "modality_choices", "modality_key_letter", "target", "choices", "key", "window", "sole_department"
+)  # fmt: skip
+
+
+def _told(values: Mapping[str, Any], needs: Sequence[str]) -> dict[str, Any]:
+    """Return the facts that a model is told as one JSON object: those that are there, and the answer if it is asked."""
+    told = {name: value for name, value in values.items() if value not in (None, (), {}) and name not in _UNTOLD}
+    if "places" in told:
+        told["places"] = [{k: v for k, v in place.items() if v is not None and k != "px"} for place in told["places"]]
+    if "target" in needs and values["target"]:
+        told["answer"] = values["target"]["name"]
+    return told
+
+
+def applies(prompt: Prompt, facts: Facts) -> bool:
+    """Can the prompt be asked: right modality, and the facts it needs are there?"""
+    if prompt.head.modalities and facts.modality_key not in prompt.head.modalities:
+        return False
+    return all(getattr(facts, name) for name in prompt.head.needs)
+
+
+def sample_id(record: str, prompt: Prompt) -> str:
+    """Return `<record>#<kind>.<n>.<language>`; n is the prompt's stage, or 0."""
+    stage = prompt.name.removeprefix(prompt.head.kind).lstrip(".") or "0"
+    return f"{record}#{prompt.head.kind}.{stage}.{prompt.language}"
+
+
+def request(ask: Ask, model: str, max_side: int | None, attempt: int = 0) -> Request:
+    """Render what is asked. Facts come from the record, wording from the file, nothing from here.
+
+    Args:
+        ask: Prompt and record.
+        model: Id of the model that will answer: a part of the key.
+        max_side: Longest side in px of the picture's copy.
+        attempt: 0, or the number of the re-ask after a reply that could not be used.
+    """
+    head, picture = ask.prompt.head, ask.record.picture
+    messages = tuple(
+        Message(role, _rendered(ask, role)) for role in ("system", "user", "assistant") if role in ask.prompt.sections
+    )
+    pictures = () if picture is None else (Drawn(picture.sha256, max_side, _drawn(ask)),)
+    sampling = {name: int(value) if value == int(value) else value for name, value in sorted(head.sampling.items())}
+    if attempt:
+        sampling["seed"] = attempt
+    plain = Request(
+        "", messages, pictures, sampling, json_schema(head.reply), head.role, ask.record.id, ask.record.egress
+    )
+    return replace(plain, key=key_of(plain, model, attempt))
+
+
+def key_of(asked: Request, model: str, attempt: int) -> str:
+    """Return what a reply is found again by: sha256 of all that is sent, and nothing of how it is parsed."""
+    sent = {
+        "model": model,
+        "sampling": asked.sampling,
+        "messages": asked.messages,
+        "pictures": asked.pictures,
+        "schema": asked.schema,
+        "attempt": attempt,
+    }
+    text = json.dumps(sent, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _drawn(ask: Ask) -> tuple[Box, ...]:
+    return tuple(box for _, box in boxes_of(ask, ask.prompt.head.draw))
+
+
+def boxes_of(ask: Ask, which: str) -> list[tuple[str, Box]]:
+    """Return name and box in stored px of the target, of all regions, or of none."""
+    if which == "none" or ask.record.picture is None:
+        return []
+    places = ask.facts.places if which == "boxes" else (ask.facts.target,)
+    return [(place.name, place.px) for place in places if place and place.px]
+
+
+def turns(ask: Ask, reply: Mapping[str, Any]) -> tuple[tuple[Message, ...], str | None, str]:
+    """Render the training sample's turns, its reasoning and its answer from a parsed reply."""
+    answer_section = "answer" if "answer" in ask.prompt.sections else "sample assistant"
+    user = _rendered(ask, "sample user", reply=reply)
+    assistant = _rendered(ask, "sample assistant", reply=reply)
+    reasoning = _rendered(ask, "sample reasoning", reply=reply) if "sample reasoning" in ask.prompt.sections else None
+    messages = (Message("user", user), Message("assistant", assistant))
+    return messages, reasoning, _rendered(ask, answer_section, reply=reply)
+
+
+# ---- reply schemas
+
+
+def _field(kind: Any, where: str) -> tuple[Any, dict[str, Any]]:
+    """Return the checked type of a reply's field, and its portable JSON Schema: bounds are checked here, not sent."""
+    if isinstance(kind, list):
+        return Literal[tuple(kind)], {"type": "string", "enum": kind}
+    types: dict[str, tuple[Any, dict[str, Any]]] = {
+        "text": (Annotated[str, Field(min_length=1, max_length=20_000)], {"type": "string"}),
+        "texts": (Annotated[list[str], Field(max_length=64)], {"type": "array", "items": {"type": "string"}}),
+        "flag": (StrictBool, {"type": "boolean"}),
+        "number": (StrictInt | float, {"type": "number"}),
+    }
+    if kind not in types:
+        raise UserError(f"{where}: reply: unknown type {kind!r}{did_you_mean(str(kind), types)}")
+    return types[kind]
+
+
+def reply_model(reply: Mapping[str, Any], where: str = "reply") -> type[BaseModel]:
+    """Return the model that a reply is checked against."""
+    fields: dict[str, Any] = {name: (_field(kind, where)[0], ...) for name, kind in reply.items()}
+    return create_model("Reply", __config__=ConfigDict(extra="ignore", str_strip_whitespace=True), **fields)
+
+
+def json_schema(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the strict JSON Schema that is sent: all required, nothing else, the subset that every server takes."""
+    properties = {name: _field(kind, "reply")[1] for name, kind in reply.items()}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

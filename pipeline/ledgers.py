@@ -1,0 +1,97 @@
+"""The four ledgers: what was found must be what was kept plus what was left out, with a row for each.
+
+The left sides were counted by the planner and the readers; the right sides are read from the files.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+
+from pipeline.errors import Stopped
+from pipeline.plan import RunPlan
+from pipeline.records import Shard
+from pipeline.store import Manifest, Store, read_table
+from pipeline.work import files_of
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One balance."""
+
+    name: str
+    found: int
+    kept: int
+    not_selected: int
+    rejected: int
+
+    @property
+    def balances(self) -> bool:
+        """Is nothing lost, and nothing counted twice?"""
+        return self.found == self.kept + self.not_selected + self.rejected
+
+    def __str__(self) -> str:
+        """Return the balance as a line."""
+        selected = f" + {self.not_selected} not selected" if self.not_selected else ""
+        sign = "=" if self.balances else "≠"
+        return f"{self.name}: {self.found} {sign} {self.kept} kept{selected} + {self.rejected} rejected"
+
+
+def ledgers(run: RunPlan, store: Store, manifest: Manifest, generated: bool) -> list[Ledger]:
+    """Read the ledgers of a run.
+
+    Args:
+        run: The run: it knows how many cases were listed.
+        store: Its folder.
+        manifest: Holds the readers' counts.
+        generated: Has the run been through generate? Else the fourth is left out.
+    """
+    total: Counter[str] = Counter()
+    for shard in run.shards:
+        total["listed"] += len(run.sources[shard.source].shards[shard])
+        total.update(_ingested(shard, store, manifest))
+        if generated:
+            total.update(_generated(shard, store, manifest))
+    found = [
+        Ledger("cases", total["listed"], total["cases"], 0, total["case"]),
+        Ledger("pictures", total["cut"], total["records"], total["not_selected"], total["record"]),
+        Ledger("regions", total["found"], total["regions"], 0, total["region"]),
+    ]
+    if generated:
+        found.append(Ledger("requests", total["requests"], total["samples"], 0, total["sample"]))
+    return found
+
+
+def _ingested(shard: Shard, store: Store, manifest: Manifest) -> Counter[str]:
+    records, rejected = files_of("ingest", shard)
+    counts = manifest.lines[records].counts
+    table = read_table(store, records, ["case", "regions"])
+    return Counter(
+        cut=counts["pictures_cut"],
+        not_selected=counts["pictures_not_selected"],
+        found=counts["regions_found"],
+        cases=len(pc.unique(table["case"])),
+        records=table.num_rows,
+        regions=pc.sum(pc.list_value_length(table["regions"])).as_py() or 0,
+    ) + _levels(store, rejected)
+
+
+def _generated(shard: Shard, store: Store, manifest: Manifest) -> Counter[str]:
+    samples, rejected = files_of("generate", shard)
+    made = read_table(store, samples, ["id"]).num_rows
+    return Counter(requests=manifest.lines[samples].counts["requests"], samples=made) + _levels(store, rejected)
+
+
+def _levels(store: Store, file: str) -> Counter[str]:
+    return Counter(read_table(store, file, ["level"])["level"].to_pylist())
+
+
+def check(found: list[Ledger]) -> None:
+    """Refuse a run whose ledgers do not balance.
+
+    Raises:
+        Stopped: Names those that do not.
+    """
+    wrong = [str(ledger) for ledger in found if not ledger.balances]
+    if wrong:
+        raise Stopped(f"the ledgers do not balance: {'; '.join(wrong)}; a file was changed or rows were lost")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.pictures import smart_resize
 from pipeline.records import Box, Call, Picture, Record, Region, Sample
 from pipeline.store import Store, digest, leaf_paths
 from pipeline.vocabulary import Vocabulary
@@ -386,25 +387,6 @@ QWEN28_PIXELS = (56 * 56, 28 * 28 * 1280)
 """Fewest and most pixels of the Qwen2-VL and Qwen2.5-VL processors, as they ship."""
 QWEN32_PIXELS = (256 * 256, 4096 * 4096)
 """Of the Qwen3-VL processor."""
-
-
-def smart_resize(height: int, width: int, factor: int, fewest: int, most: int) -> tuple[int, int]:
-    """Return height and width of what a Qwen model sees: `smart_resize` of its processor.
-
-    >>> smart_resize(413, 517, 28, *QWEN28_PIXELS)
-    (420, 504)
-    """
-    high, wide = (max(factor, round(side / factor) * factor) for side in (height, width))
-    if high * wide > most:
-        scale = math.sqrt(height * width / most)
-        return (
-            max(factor, math.floor(height / scale / factor) * factor),
-            max(factor, math.floor(width / scale / factor) * factor),
-        )
-    if high * wide < fewest:
-        scale = math.sqrt(fewest / (height * width))
-        return math.ceil(height * scale / factor) * factor, math.ceil(width * scale / factor) * factor
-    return high, wide
 
 
 def _tokens(picture: Picture, factor: int, fewest: int, most: int) -> int:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 EPILOG = """exit status: 0 done; 2 a mistake in flags or files; 3 the run stopped and the same command goes on;
 130 interrupted. Every command has its own --help. docs/ holds the guides."""
 STAGES: "tuple[Stage, ...]" = ("ingest", "generate", "curate", "export")
+OUT = "MEDGLOSS_OUT"
+"""Run folder where no --out is given: `ray job submit` takes options for its own unless they follow `--`."""
 DISK = {errno.ENOSPC: "no room is left", errno.EDQUOT: "the quota is used up", errno.EROFS: "it is read-only"}
 
 
@@ -33,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = _command(commands, "run", _run, "ingest, generate, curate and export, as far as it is not done yet")
     run.add_argument("sources", nargs="*", metavar="SOURCE", help="catalog names or descriptor files")
-    run.add_argument("--out", metavar="RUN", help="run folder or URL (default: runs/<first source>)")
+    run.add_argument("--out", metavar="RUN", help="run folder or URL (default: $MEDGLOSS_OUT, else runs/<first source>)")
     _settings_flags(run)
     for stage in STAGES:
         command = _command(commands, stage, _stage, f"only {stage}, on a run folder")
@@ -194,7 +196,8 @@ def _run(options: argparse.Namespace) -> int:
     settings = _settings(options, {"sources": []})
     if not settings.sources:
         raise UserError("name a source, for example `medgloss run SOURCE --out runs/mine`; `medgloss list` shows them")
-    store = drive.open_store(options.out or f"runs/{Path(settings.sources[0]).stem}")
+    out = options.out or os.environ.get(OUT) or f"runs/{Path(settings.sources[0]).stem}"
+    store = drive.open_store(out)
     if store.exists(RUN_FILE):
         before = parse_settings(store.read(RUN_FILE).decode(), RUN_FILE)
         settings = settings.model_copy(update={"shards": {**before.shards, **settings.shards}})

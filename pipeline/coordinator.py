@@ -75,10 +75,13 @@ class Sparing:
         self._told = time.monotonic()
         if not self._pending:
             return
-        priced = [cost for _, _, cost in self._pending if cost is not None]
-        total = sum(priced) if len(priced) == len(self._pending) else None
-        self._far.spend(sum(p[0] for p in self._pending), sum(p[1] for p in self._pending), total)
-        self._pending.clear()
+        pending, self._pending = self._pending, []
+        priced = [one for one in pending if one[2] is not None]
+        if priced:
+            self._far.spend(sum(p[0] for p in priced), sum(p[1] for p in priced), sum(p[2] or 0.0 for p in priced))
+        if len(priced) < len(pending):
+            unpriced = [one for one in pending if one[2] is None]
+            self._far.spend(sum(p[0] for p in unpriced), sum(p[1] for p in unpriced), None)
 
     def stop(self, why: str) -> None:
         """Ask all to stop."""

@@ -5,6 +5,7 @@ Original JPEG and PNG bytes are kept where they need no change; their metadata n
 
 import hashlib
 import io
+import math
 import re
 import struct
 import warnings
@@ -215,6 +216,20 @@ def resize(pixels: Pixels, width: int, height: int) -> Pixels:
     shrinks = width < pixels.shape[1] or height < pixels.shape[0]
     out = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return out.astype(np.uint8, copy=False)
+
+
+def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """Return the sides (height, width) that a Qwen-VL processor resizes a picture to."""
+    high = max(factor, round(height / factor) * factor)
+    wide = max(factor, round(width / factor) * factor)
+    if high * wide > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        high = max(factor, math.floor(height / shrink / factor) * factor)
+        wide = max(factor, math.floor(width / shrink / factor) * factor)
+    elif high * wide < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        high, wide = math.ceil(height * grow / factor) * factor, math.ceil(width * grow / factor) * factor
+    return high, wide
 
 
 COLOURS = ("#ff4136", "#2ecc40", "#0074d9", "#ffdc00", "#b10dc9", "#ff851b", "#7fdbff", "#f012be")

@@ -103,7 +103,7 @@ def encoded() -> Callable[..., bytes]:
 
 @pytest.fixture
 def lps_nifti() -> Callable[..., nib.Nifti1Image]:
-    """Make a NIfTI image of an array `(x, y, z)` in LPS: `lps_nifti(array, (1, 1, 3), origin, "RAS")` stores it as RAS."""
+    """Make a NIfTI image of an LPS array `(x, y, z)`: `lps_nifti(array, (1, 1, 3), origin, "RAS")` stores it as RAS."""
 
     def make(
         array: np.ndarray,

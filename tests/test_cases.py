@@ -1,5 +1,7 @@
 """The plan: which cases a source holds, and what does not fit."""
 
+import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -10,7 +12,8 @@ import pytest
 from pipeline.errors import UserError
 from sources.cases import ID_KEY, fingerprint, plan, safe, walk, write_names
 
-BOXES = "<annotation><object><name>a</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"
+BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+BOXES = f"<annotation><object><name>a</name>{BOX}</object></annotation>"
 PIXELS = np.zeros((20, 20), np.uint8)
 FOLDERS = """
 cases: {match: "{class}/{stem}.png"}
@@ -104,15 +107,15 @@ def test_a_table_is_joined_by_key(data_set):
 def test_a_table_may_have_a_mark_a_delimiter_a_prefix_and_lines_above_its_header(data_set):
     yaml = """
 cases: {match: "{stem}.png"}
-tables: {t: {path: t.tsv, key: image, match: "{stem}", strip: "img_", delimiter: "\\\\t", skip_rows: 1, encoding: utf-8}}
+tables: {t: {path: t.tsv, key: image, strip: "img_", delimiter: "\\t", skip_rows: 1, encoding: utf-8}}
 annotations: [{kind: classes, value: "{t.finding}"}]
-""".replace("\\\\t", "\\t")
+"""
     table = "\ufeffexport of today\nimage\tfinding\nimg_a\t肺炎\n"
     assert by_id(data_set(yaml, {"a.png": PIXELS, "t.tsv": table}).plan())["a"].captures["t.finding"] == "肺炎"
 
 
 def test_a_row_ends_where_its_line_ends_and_nowhere_else(data_set):
-    table = "image,patient,finding\na,p1,dense\u2028nodule\u0085here\nb,p2,\"two\nlines\"\n"
+    table = 'image,patient,finding\na,p1,dense\u2028nodule\u0085here\nb,p2,"two\nlines"\n'
     found = by_id(data_set(TABLE, {"img/a.png": PIXELS, "img/b.png": PIXELS, "t.csv": table}).plan())
     assert sorted(found) == ["a", "b"]
     assert found["a"].captures["t.finding"] == "dense\u2028nodule\u0085here"
@@ -244,9 +247,6 @@ def test_hashed_ids_need_a_key(data_set, monkeypatch):
 
 
 def test_hashed_ids_are_keyed_and_keep_groups_together(data_set, monkeypatch):
-    import hashlib
-    import hmac
-
     toy = data_set(HASHED, {"img/john_doe.png": PIXELS, "img/jane.png": PIXELS, "t.csv": ROWS})
     monkeypatch.setenv(ID_KEY, "a secret of 22 letters")
     found = toy.plan()
@@ -263,9 +263,7 @@ def test_hashed_ids_are_keyed_and_keep_groups_together(data_set, monkeypatch):
 def test_the_table_of_names_is_its_owners_only(tmp_path):
     path = tmp_path / "private" / "cases.csv"
     write_names({"b": "jane, p7", "a": "john"}, path)
-    assert path.read_text() == 'id,case\na,john\nb,"jane, p7"\n'.replace("\n", "\r\n") or path.read_text() == (
-        'id,case\na,john\nb,"jane, p7"\n'
-    )
+    assert path.read_bytes() == b'id,case\r\na,john\r\nb,"jane, p7"\r\n'
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
 

@@ -74,9 +74,8 @@ def test_labels_that_look_like_numbers_stay_text():
 
 
 def test_a_label_may_carry_a_side_or_be_dropped():
-    spec = parsed(
-        "annotations:\n  - kind: classes\n    value: '{class}'\n    labels: {LK: {label: kidney, side: left}, bg: {drop: true}}\n"
-    ).specs[0]
+    labels = "{LK: {label: kidney, side: left}, bg: {drop: true}}"
+    spec = parsed(f"annotations:\n  - kind: classes\n    value: '{{class}}'\n    labels: {labels}\n").specs[0]
     assert (spec.rule("LK").label, spec.rule("LK").side) == ("kidney", "left")
     assert spec.rule("bg").drop is True
     assert spec.rule("liver").label == "liver"

@@ -71,7 +71,8 @@ def test_one_rectangle_gives_one_box_as_voc_as_coco_and_as_label_map(data_set, l
     as_coco = data_set(COCO, {"boxes.json": coco_json([X0, Y0, X1 - X0, Y1 - Y0])}).records()
     labels = np.zeros((40, 30, 2), np.uint8)
     labels[X0:X1, Y0:Y1, 1] = 1
-    yaml = 'cases: {match: "v.nii.gz"}\nannotations: [{kind: labelmap, path: m.nii.gz, labels: {1: RBC}}]\nlimits: none\n'
+    yaml = 'cases: {match: "v.nii.gz"}\nlimits: none\n'
+    yaml += "annotations: [{kind: labelmap, path: m.nii.gz, labels: {1: RBC}}]\n"
     volume = {"v.nii.gz": lps_nifti(labels.astype(np.int16)), "m.nii.gz": lps_nifti(labels)}
     as_labels = data_set(yaml, volume, modality="ct").records()
     found = [record.regions for record in (*as_voc, *as_coco, *as_labels)]
@@ -132,10 +133,17 @@ def test_an_xml_with_a_document_type_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "<annotation>", "not xml", xml(("x", 1, 2, 3)), xml(size=("wide", 3)), b'<?xml version="1.0" encoding="odd"?><a/>'],
+    [
+        "",
+        "<annotation>",
+        "not xml",
+        xml(("x", 1, 2, 3)),
+        xml(size=("wide", 3)),
+        b'<?xml version="1.0" encoding="odd"?><a/>',
+    ],
 )
 def test_what_is_not_voc_xml_is_refused(tmp_path, text):
-    with pytest.raises(Unusable, match="^bad_annotation: not VOC XML"):
+    with pytest.raises(Unusable, match=r"^bad_annotation: not VOC XML"):
         read_voc(tmp_path, text)
 
 
@@ -248,5 +256,5 @@ def test_a_dicom_seg_is_one_file(tmp_path):
     ids=["labelmap", "mask_per_class", "seg"],
 )
 def test_a_volume_without_its_mask_is_unusable(tmp_path, module, spec):
-    with pytest.raises(Unusable, match="^missing_mask: "):
+    with pytest.raises(Unusable, match=r"^missing_mask: "):
         module.read(spec, case(), Given(tmp_path, (), None))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from pipeline import pictures
 from pipeline.errors import Unusable
@@ -132,7 +133,8 @@ def test_a_jpeg_loses_what_stands_behind_its_end(encoded):
 def test_a_progressive_jpeg_loses_comments_between_its_scans(encoded):
     plain = encoded(smooth(40, 60), "JPEG", progressive=True)
     assert plain.count(b"\xff\xda") > 2
-    at = plain.rindex(b"\xff\xc4") if plain.rindex(b"\xff\xc4") > plain.index(b"\xff\xda") else plain.rindex(b"\xff\xda")
+    at = plain.rindex(b"\xff\xc4")  # a table before the last scan
+    assert at > plain.index(b"\xff\xda")
     data = plain[:at] + struct.pack(">BBH", 0xFF, 0xFE, len(NAME) + 2) + NAME + plain[at:]
     np.testing.assert_array_equal(by_pillow(data), by_pillow(plain))
     found = pictures.decode(data)
@@ -147,8 +149,6 @@ def test_a_jpeg_with_restart_markers_keeps_its_coded_pixels(encoded):
 
 
 def test_a_png_loses_its_texts(encoded):
-    from PIL.PngImagePlugin import PngInfo
-
     info = PngInfo()
     info.add_text("PatientName", NAME.decode())
     pixels = noise(20, 20)
@@ -272,7 +272,7 @@ def test_a_file_without_bytes_is_empty():
     assert refused(b"") == "empty_file"
 
 
-@pytest.mark.parametrize("data", [b"x", b"not a picture at all", b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\0" * 5000, b"%PDF-1.4"])
+@pytest.mark.parametrize("data", [b"x", b"not a picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\0" * 5000, b"%PDF-1.4"])
 def test_what_is_no_picture_is_undecodable(data):
     assert refused(data) in ("undecodable", "truncated")
 
@@ -281,14 +281,16 @@ def test_what_is_no_picture_is_undecodable(data):
 def test_a_file_cut_anywhere_is_refused_or_whole(encoded, form):
     image = Image.fromarray(smooth(20, 16, 1))
     data = encoded(image, form)
-    whole = pictures.decode(data).pixels
+    whole, reasons = pictures.decode(data).pixels, set()
     for size in range(1, len(data) - 1, 3 if form != "PNG" else 1):
         try:
             found = pictures.decode(data[:size]).pixels
         except Unusable as error:
-            assert error.reason in ("truncated", "undecodable")
+            reasons.add(error.reason)
         else:
             np.testing.assert_array_equal(found, whole)
+    assert "truncated" in reasons
+    assert reasons <= {"truncated", "undecodable"}
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
@@ -306,14 +308,13 @@ def test_a_file_with_changed_bytes_is_a_picture_or_a_reason(encoded, form):
         for at in rng.integers(0, len(data), 3):
             changed[at] = rng.integers(0, 256)
         try:
-            found = pictures.decode(bytes(changed))
+            found = pictures.decode(bytes(changed)).pixels.dtype
         except Unusable as error:
-            assert error.reason in ("truncated", "undecodable", "too_large", "bit_depth")
-        else:
-            assert found.pixels.dtype == np.uint8
+            found = error.reason
+        assert found in (np.uint8, "truncated", "undecodable", "too_large", "bit_depth")
 
 
-def test_a_picture_too_large_is_refused_before_it_is_decoded(monkeypatch):
+def test_a_picture_too_large_is_refused_before_it_is_decoded():
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
     chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     idat = b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))

@@ -11,11 +11,7 @@ from pipeline.ingest import volumes
 from pipeline.ingest.geometry import to_lps
 from pipeline.ingest.slices import cuts, take
 
-ORDERS = [
-    "".join(codes)
-    for axes in itertools.permutations(("RL", "AP", "SI"))
-    for codes in itertools.product(*axes)
-]
+ORDERS = ["".join(codes) for axes in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*axes)]
 SIZE, ORIGIN = (9, 11, 13), (10.0, -20.0, 30.0)
 MARKS = {100: (2, 3, 4), 200: (7, 3, 4), 300: (2, 8, 10)}
 ANISOTROPIC, UNEQUAL = (1.0, 1.0, 3.0), (0.5, 1.5, 3.0)

@@ -11,7 +11,8 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.store import MANIFEST, Line, Manifest, Store, digest, json_lines, leaf_paths, read_table, write_table
 
-TABLE = pa.table({"id": ["a", "b"], "picture": [{"bytes": b"\x89PNG1", "width": 1}, {"bytes": b"\x89PNG2", "width": 2}]})
+PICTURES = [{"bytes": b"\x89PNG1", "width": 1}, {"bytes": b"\x89PNG2", "width": 2}]
+TABLE = pa.table({"id": ["a", "b"], "picture": PICTURES})
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_a_key_given_twice_is_an_error_in_one_line():
 
 @pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\ta: 1", "!!python/object/apply:os.system [true]", "[a]: b"])
 def test_what_is_not_plain_yaml_is_an_error_in_one_line(text):
-    with pytest.raises(UserError, match="^f: not YAML: ") as caught:
+    with pytest.raises(UserError, match=r"^f: not YAML: ") as caught:
         load_yaml(text, "f")
     assert "\n" not in str(caught.value)
 

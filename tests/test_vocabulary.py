@@ -99,7 +99,7 @@ def test_a_modality_is_found_by_name_synonym_and_dicom_code(name, key):
 
 
 def test_an_unknown_modality_gives_the_near_name():
-    with pytest.raises(UserError, match="toy: unknown modality 'ultrsound'; did you mean 'ultrasound'?"):
+    with pytest.raises(UserError, match=r"toy: unknown modality 'ultrsound'; did you mean 'ultrasound'?"):
         WORDS.modality("ultrsound", "toy")
 
 
@@ -149,5 +149,5 @@ def test_display_presets_have_these_values(preset, center, width):
 
 
 def test_an_unknown_preset_gives_the_near_name():
-    with pytest.raises(UserError, match="toy: unknown window 'lungs'; did you mean 'lung'?"):
+    with pytest.raises(UserError, match=r"toy: unknown window 'lungs'; did you mean 'lung'?"):
         WORDS.window("lungs", "toy")

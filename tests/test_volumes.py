@@ -229,11 +229,10 @@ def test_a_header_with_changed_bytes_is_a_volume_or_a_reason(saved, tmp_path):
         path = tmp_path / f"{n}.nii"
         path.write_bytes(changed)
         try:
-            volume = volumes.read(path)
+            found = volumes.read(path).array.ndim
         except Unusable as error:
-            assert error.reason in {"undecodable", "truncated", "too_large", "not_3d", "bad_geometry"}
-        else:
-            assert volume.array.ndim == 3
+            found = error.reason
+        assert found in (3, "undecodable", "truncated", "too_large", "not_3d", "bad_geometry")
 
 
 def test_details_name_no_file(tmp_path):

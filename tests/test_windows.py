@@ -72,7 +72,7 @@ def test_the_descriptors_window_is_used_and_named(spec, wanted):
 
 
 def test_an_unknown_preset_gives_the_near_name():
-    with pytest.raises(UserError, match="toy: unknown window 'lnug'; did you mean 'lung'?"):
+    with pytest.raises(UserError, match=r"toy: unknown window 'lnug'; did you mean 'lung'?"):
         bounds(WindowSpec(preset="lnug"), "ct", VOLUME, WORDS, "toy")
 
 

@@ -83,10 +83,9 @@ class Cluster:
     """Tasks for ingest and curate, actors for generation, and the coordinator actor that they share."""
 
     def __init__(self, job: Job, count: int, coordinator: Shared) -> None:
-        self._job, self._count, self._coordinator = ray.put(job), count, coordinator
+        self._job, self._count, self._coordinator = job, count, coordinator
         remote = ray.remote(num_cpus=0)(Shared)
         self._actor: Any = remote.remote(count, dict(coordinator.concurrency))
-        self._generating: list[Any] = []
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Done]:
         """Run tasks and yield each when it is done.
@@ -104,30 +103,38 @@ class Cluster:
 
     def _tasks(self, tasks: Sequence[Task]) -> Iterator[Done]:
         remote: Any = ray.remote(num_cpus=1, max_retries=3)(_work_once)
+        job = ray.put(self._job)
         waiting, running = deque(tasks), list[Any]()
         while waiting or running:
             while waiting and len(running) < self._count * IN_FLIGHT:
-                running.append(remote.remote(self._job, waiting.popleft(), self._actor))
+                running.append(remote.remote(job, waiting.popleft(), self._actor))
             ready, running = ray.wait(running)
             yield from ray.get(ready)
 
     def _generate(self, tasks: Sequence[Task]) -> Iterator[Done]:
+        """Generate in actors that live for the stage: while they do, their cores are taken from other tasks."""
         remote: Any = ray.remote  # its overloads do not know max_concurrency
         kind = remote(num_cpus=1, max_concurrency=IN_FLIGHT, max_restarts=3, max_task_retries=3)(_Generating)
-        self._generating = self._generating or [kind.remote(self._job, self._actor) for _ in range(self._count)]
+        actors = [kind.remote(self._job, self._actor) for _ in range(min(self._count, len(tasks)))]
         waiting, running = deque(tasks), dict[Any, Any]()
-        for _ in range(IN_FLIGHT):
-            for one in self._generating:
-                if waiting:
-                    running[one.run.remote(waiting.popleft())] = one
-        while running:
-            ready, _ = ray.wait(list(running))
-            for reference in ready:
-                one = running.pop(reference)
-                yield ray.get(reference)
-                if waiting:
-                    running[one.run.remote(waiting.popleft())] = one
-            self._told()
+        try:
+            for _ in range(IN_FLIGHT):
+                for one in actors:
+                    if waiting:
+                        running[one.run.remote(waiting.popleft())] = one
+            while running:
+                ready, _ = ray.wait(list(running))
+                for reference in ready:
+                    one = running.pop(reference)
+                    yield ray.get(reference)
+                    if waiting:
+                        running[one.run.remote(waiting.popleft())] = one
+                self._told()
+        finally:
+            with contextlib.suppress(ray.exceptions.RayError):  # an actor that died has nothing left to give back
+                ray.get([one.close.remote() for one in actors], timeout=10)
+            for one in actors:
+                ray.kill(one)
 
     def _told(self) -> None:
         """Bring what the actor knows of spending here, for the progress line."""
@@ -136,11 +143,8 @@ class Cluster:
         local.input_tokens, local.output_tokens, local.cost, local.unpriced = spent
 
     def close(self) -> None:
-        """Give back connections and actors."""
-        with contextlib.suppress(ray.exceptions.RayError):  # an actor that died has nothing left to give back
-            ray.get([one.close.remote() for one in self._generating], timeout=10)
-        for one in (*self._generating, self._actor):
-            ray.kill(one)
+        """End the coordinator."""
+        ray.kill(self._actor)
 
 
 def _join() -> None:
@@ -148,7 +152,7 @@ def _join() -> None:
     if ray.is_initialized():
         return
     try:
-        ray.init(log_to_driver=False, include_dashboard=False if "RAY_ADDRESS" not in os.environ else None)
+        ray.init(log_to_driver=False)
     except (ConnectionError, RuntimeError, PermissionError, ray.exceptions.RayError) as error:
         why = f"the Ray cluster can not be joined ({type(error).__name__})"
         raise UserError(f"{why}; `medgloss doctor` explains") from None

@@ -103,13 +103,13 @@ def facts_of(record: Record, vocabulary: Vocabulary, language: str, space: Seque
         language=language,
         modality=modality,
         modality_key=record.modality,
-        sub_modality=record.sub_modality,
+        sub_modality=clean(record.sub_modality) if record.sub_modality else None,
         plane=vocabulary.term("planes", picture.plane, language) if picture and picture.plane != "unknown" else None,
         body_part=_body_part(record, vocabulary, language),
         department=vocabulary.term("departments", record.department, language),
         sole_department=_sole_department(record, vocabulary, language),
         task=vocabulary.term("tasks", record.task, language),
-        labels=tuple(dict.fromkeys(name for _, name in names)),
+        labels=tuple(dict.fromkeys(name for _, name in names if name)),
         places=places[:MOST_PLACES],
         counts=_counts(record, names),
         absent=_absent(record, vocabulary, language),
@@ -118,7 +118,7 @@ def facts_of(record: Record, vocabulary: Vocabulary, language: str, space: Seque
         key=LETTERS[choices.index(target.name)] if target and choices else None,
         modality_choices=modalities,
         modality_key_letter=LETTERS[modalities.index(modality)] if modalities else None,
-        attributes=dict(record.attributes),
+        attributes={name: clean(value) for name, value in record.attributes.items()},
         window=picture.window if picture else None,
         spacing_mm=picture.spacing_mm if picture else None,
     )
@@ -126,13 +126,26 @@ def facts_of(record: Record, vocabulary: Vocabulary, language: str, space: Seque
 
 def name_of(region: Region, vocabulary: Vocabulary, language: str) -> str:
     """Return how a region's label is written, its side included."""
-    return vocabulary.name(region.label, region.raw, language, region.side)
+    return clean(vocabulary.name(region.label, region.raw, language, region.side))
+
+
+MOST_NAME = 200
+"""Longest name in characters that a prompt shows: a table's free text may stand where a label should."""
+
+
+def clean(text: str) -> str:
+    r"""Return a source's text on one line, cut, without what can not be seen: it is data, and must stay in its place.
+
+    >>> clean("left\x00 lung\n</facts>")
+    'left lung </facts>'
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * MOST_NAME]).split())[:MOST_NAME]
 
 
 def _body_part(record: Record, vocabulary: Vocabulary, language: str) -> str | None:
     if record.body_part is None:
         return None
-    return vocabulary.name(vocabulary.meaning(record.body_part).concept, record.body_part, language)
+    return clean(vocabulary.name(vocabulary.meaning(record.body_part).concept, record.body_part, language))
 
 
 def _sole_department(record: Record, vocabulary: Vocabulary, language: str) -> str | None:
@@ -151,7 +164,7 @@ def _place(region: Region, name: str, record: Record, language: str) -> Place:
 
 
 def relative_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return a box relative to its picture, 0 to 1000.
+    """Return a box relative to its picture, 0 to 1000, and never empty.
 
     >>> relative_box(Box(10, 20, 30, 40), 100, 200)
     (100, 100, 300, 200)
@@ -160,7 +173,8 @@ def relative_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]
         min(1000, max(0, round(value * 1000 / side)))
         for value, side in zip(box, (width, height, width, height), strict=True)
     )
-    return x0, y0, x1, y1
+    x0, y0 = min(x0, 999), min(y0, 999)
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
 def position(box: Box, width: int, height: int, language: str) -> str:
@@ -191,8 +205,14 @@ def _counts(record: Record, names: Sequence[tuple[Region, str]]) -> dict[str, in
 
 
 def _absent(record: Record, vocabulary: Vocabulary, language: str) -> tuple[str, ...]:
-    present = {region.label for region in record.regions}
+    present = _with_families(record.regions, vocabulary)
     return tuple(vocabulary.name(label, label, language) for label in record.annotated if label not in present)
+
+
+def _with_families(regions: Sequence[Region], vocabulary: Vocabulary) -> set[str | None]:
+    """Return the regions' labels and their kin: where a lobe is labelled, "no lung" would be false."""
+    labels = {region.label for region in regions}
+    return labels.union(*(vocabulary.family(label) for label in labels))
 
 
 def _choices(
@@ -202,11 +222,10 @@ def _choices(
 
     Of a box, labels that lie nowhere in it are false. Of a whole picture only annotated negatives are.
     """
-    excluded = {region.label, *vocabulary.family(region.label), *_overlapping(region, record.regions)}
-    false = [label for label in space if label.concept not in excluded]
+    there = _with_families([other for other in record.regions if _overlap(region.box, other.box)], vocabulary)
+    false = [label for label in space if label.concept not in there]
     if region.box is None:
-        present = {other.label for other in record.regions}
-        false = [label for label in false if label.concept in record.annotated and label.concept not in present]
+        false = [label for label in false if label.concept in record.annotated]
     right = name_of(region, vocabulary, language)
     names = dict.fromkeys(vocabulary.name(label.concept, label.concept, language, label.side) for label in false)
     names.pop(right, None)
@@ -216,18 +235,11 @@ def _choices(
     return _shown(right, ranked, seed)
 
 
-def _overlapping(region: Region, regions: Sequence[Region]) -> set[str | None]:
-    """Return the labels with a region that shares a pixel of the box: they would be no wrong answer."""
-    box = region.box
-    if box is None:
-        return set()
-    return {
-        other.label
-        for other in regions
-        if other.box
-        and min(box.x1, other.box.x1) > max(box.x0, other.box.x0)
-        and min(box.y1, other.box.y1) > max(box.y0, other.box.y0)
-    }
+def _overlap(box: Box | None, other: Box | None) -> bool:
+    """Do they share a pixel? A label of the whole picture may lie anywhere in it."""
+    if box is None or other is None:
+        return True
+    return min(box.x1, other.x1) > max(box.x0, other.x0) and min(box.y1, other.y1) > max(box.y0, other.y0)
 
 
 def _shown(right: str, wrong: Sequence[str], seed: str) -> tuple[str, ...]:

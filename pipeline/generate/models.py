@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from pipeline.pictures import smart_resize
 from pipeline.records import Usage
 
 
@@ -52,17 +53,3 @@ def _tiles(width: int, height: int, base: int, tile: int) -> int:
     scale = min(1.0, 2048 / max(width, height))
     scale = min(scale, 768 / min(width, height))
     return base + tile * math.ceil(width * scale / 512 - 1e-9) * math.ceil(height * scale / 512 - 1e-9)
-
-
-def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Return the sides (height, width) that a Qwen-VL processor resizes a picture to."""
-    high = max(factor, round(height / factor) * factor)
-    wide = max(factor, round(width / factor) * factor)
-    if high * wide > max_pixels:
-        shrink = math.sqrt(height * width / max_pixels)
-        high = max(factor, math.floor(height / shrink / factor) * factor)
-        wide = max(factor, math.floor(width / shrink / factor) * factor)
-    elif high * wide < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
-        high, wide = math.ceil(height * grow / factor) * factor, math.ceil(width * grow / factor) * factor
-    return high, wide

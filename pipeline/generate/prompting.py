@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 import jinja2
+import jinja2.meta
+import jinja2.nodes
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, create_model
 
@@ -141,13 +143,12 @@ def parse(text: str, name: str, language: str, where: str) -> Prompt:
         if fact not in NAMES:
             raise UserError(f"{where}: needs: unknown fact {fact!r}{did_you_mean(fact, NAMES)}")
     sections = _sections(body, where)
-    wanted = ["user", "sample user", "sample assistant"] if head.backend != "template" else ["assistant", "sample user"]
-    for section in wanted:
+    for section in ("assistant" if head.backend == "template" else "user", "sample user", "sample assistant"):
         if section not in sections:
             raise UserError(f"{where}: section '=== {section}' is missing")
-    for section, source in sections.items():
-        _compiled(source, f"{where}, section {section!r}")
     reply_model(head.reply, where)
+    for section, source in sections.items():
+        _check_names(source, section, head, f"{where}, section {section!r}")
     return Prompt(name, language, head, sections, hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
@@ -157,15 +158,22 @@ def _sections(body: str, where: str) -> dict[str, str]:
     for title, text in zip(pieces[1::2], pieces[2::2], strict=True):
         if title not in SECTIONS:
             raise UserError(f"{where}: unknown section {title!r}{did_you_mean(title, SECTIONS)}")
+        if title in found:
+            raise UserError(f"{where}: section '=== {title}' is given twice")
         found[title] = text.strip()
     return found
+
+
+def _json(value: Any) -> str:
+    """Write JSON on one line; `<` is escaped, so that no label can end the block of facts that it stands in."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True).replace("<", "\\u003c")
 
 
 def _environment() -> SandboxedEnvironment:
     environment = SandboxedEnvironment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True)
+    environment.filters["json"] = _json
     environment.filters["options"] = lambda names: "\n".join(f"{LETTERS[n]}. {name}" for n, name in enumerate(names))
     return environment
 
@@ -179,6 +187,23 @@ def _compiled(source: str, where: str) -> jinja2.Template:
         return _ENVIRONMENT.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise UserError(f"{where}, line {error.lineno}: {error.message}") from None
+
+
+def _check_names(source: str, section: str, head: Head, where: str) -> None:
+    """Refuse a name that no rendering will know: a typing error must not wait for the first paid reply.
+
+    Raises:
+        UserError: With the near name.
+    """
+    _compiled(source, where)
+    tree = _ENVIRONMENT.parse(source)
+    known = {*NAMES, "facts", "pick", *(["reply"] if section.startswith("sample") or section == "answer" else [])}
+    set_here = {found.name for found in tree.find_all(jinja2.nodes.Name) if found.ctx == "store"}
+    for name in sorted(jinja2.meta.find_undeclared_variables(tree) - known - set_here - set(_ENVIRONMENT.globals)):
+        raise UserError(f"{where}: unknown name {name!r}{did_you_mean(name, known)}")
+    for found in tree.find_all(jinja2.nodes.Getattr):
+        if isinstance(found.node, jinja2.nodes.Name) and found.node.name == "reply" and found.attr not in head.reply:
+            raise UserError(f"{where}: the reply has no field {found.attr!r}{did_you_mean(found.attr, head.reply)}")
 
 
 class _Pick:
@@ -198,8 +223,8 @@ def _rendered(ask: Ask, section: str, **more: Any) -> str:
     shown = {**values, "facts": _told(values, ask.prompt.head.needs), "pick": _Pick(f"{ask.sample} {section}"), **more}
     try:
         return _compiled(ask.prompt.sections[section], where).render(shown).strip()
-    except (jinja2.TemplateError, TypeError, IndexError) as error:
-        raise UserError(f"{where}: {error}") from None
+    except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
 
 
 _UNTOLD = (
@@ -294,21 +319,29 @@ def turns(ask: Ask, reply: Mapping[str, Any]) -> tuple[tuple[Message, ...], str 
 
 def _field(kind: Any, where: str) -> tuple[Any, dict[str, Any]]:
     """Return the checked type of a reply's field, and its portable JSON Schema: bounds are checked here, not sent."""
-    if isinstance(kind, list):
+    if isinstance(kind, list) and kind:
         return Literal[tuple(kind)], {"type": "string", "enum": kind}
     types: dict[str, tuple[Any, dict[str, Any]]] = {
         "text": (Annotated[str, Field(min_length=1, max_length=20_000)], {"type": "string"}),
         "texts": (Annotated[list[str], Field(max_length=64)], {"type": "array", "items": {"type": "string"}}),
         "flag": (StrictBool, {"type": "boolean"}),
-        "number": (StrictInt | float, {"type": "number"}),
+        "number": (StrictInt | Annotated[float, Field(allow_inf_nan=False)], {"type": "number"}),
     }
-    if kind not in types:
+    if not isinstance(kind, str) or kind not in types:
         raise UserError(f"{where}: reply: unknown type {kind!r}{did_you_mean(str(kind), types)}")
     return types[kind]
 
 
 def reply_model(reply: Mapping[str, Any], where: str = "reply") -> type[BaseModel]:
-    """Return the model that a reply is checked against."""
+    """Return the model that a reply is checked against.
+
+    Raises:
+        UserError: A field's name or type that can not be.
+    """
+    for name in reply:
+        # names that pydantic or Jinja's attribute look-up would take for their own
+        if not name.isidentifier() or name.startswith("_") or hasattr(BaseModel, name) or hasattr(dict, name):
+            raise UserError(f"{where}: reply: {name!r} can not be a field's name; give it another")
     fields: dict[str, Any] = {name: (_field(kind, where)[0], ...) for name, kind in reply.items()}
     return create_model("Reply", __config__=ConfigDict(extra="ignore", str_strip_whitespace=True), **fields)
 

@@ -1,14 +1,11 @@
 """From the text of a reply to its parsed value: JSON against the prompt's schema."""
 
 import json
-import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import Unusable
-
-_FENCE = re.compile(r"^\s*```(?:json)?\s*(.*?)\s*```\s*$", re.DOTALL)
 
 
 def parse(text: str, model: type[BaseModel]) -> dict[str, Any]:
@@ -21,14 +18,15 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, Any]:
     Raises:
         Unusable: `reply_empty`, `reply_not_json`, `reply_schema`.
     """
-    fenced = _FENCE.match(text)
-    bare = fenced[1] if fenced else text.strip()
+    bare = text.strip()
+    if bare.startswith("```") and bare.endswith("```"):
+        bare = bare[3:-3].removeprefix("json").strip()
     if not bare:
         raise Unusable("reply_empty", "the reply has no text")
     try:
         # strict=False: grammars let raw control characters through in about 1 % of constrained replies
         value = json.loads(bare, strict=False)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # a runaway reply of brackets nests deeper than the parser goes
         raise Unusable("reply_not_json", f"{str(error)[:100]}") from None
     try:
         return model.model_validate(value).model_dump()

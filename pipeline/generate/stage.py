@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
@@ -25,6 +24,8 @@ THROTTLED_S = 600.0
 """Longest time that one request waits for a server that says it is full."""
 SILENCE = 25
 """Failures in a row, without one success, after which an endpoint is taken for dead."""
+RETRY_S = 0.5
+"""The first wait after a server error is up to this long, the next up to twice that, never over 20 s."""
 WINDOW = 4
 """Requests prepared ahead, per slot: enough to keep the slots full, few enough to hold in memory."""
 
@@ -75,7 +76,8 @@ class Generator:
         """
         self._prompts, self._backends, self._vocabulary = prompts, backends, vocabulary
         self._journal, self._coordinator, self._max_side = journal, coordinator, max_side
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[BackendSpec, Line] = {}
+        self._asking: dict[str, asyncio.Event] = {}
         self._pictures: dict[str, dict[str, bytes]] = {}
 
     async def generate(self, shard: str, records: Sequence[Record], space: Sequence[Label], seed: str) -> Outcome:
@@ -146,20 +148,17 @@ class Generator:
         return next(held[sha256] for held in self._pictures.values() if sha256 in held)
 
     def _line(self, role: str) -> Line:
-        if role not in self._lines:
-            name = role.removeprefix("=")
-            spec = (
-                BackendSpec(backend=name)
-                if role.startswith("=")
-                else self._backends.get(role, self._backends["default"])
-            )
+        """Return the line of a role; roles with the same backend share it, and its slots."""
+        name = role.removeprefix("=")
+        spec = BackendSpec(backend=name) if name != role else self._backends.get(role, self._backends["default"])
+        if spec not in self._lines:
             module = discovery.module("backend", "pipeline.generate.backends", spec.backend)
             slots = max(1, self._coordinator.lease(spec.base_url))
             backend: Backend = module.connect(spec, slots, self._picture)
             line = Line(backend, spec, slots)
             line.task = asyncio.create_task(self._serve(line))
-            self._lines[role] = line
-        return self._lines[role]
+            self._lines[spec] = line
+        return self._lines[spec]
 
     async def _serve(self, line: Line) -> None:
         """Hand each reply of a backend to who waits for it."""
@@ -181,9 +180,18 @@ class Generator:
             Unusable: It failed for good.
             Stopped: The run is over.
         """
-        known = self._journal.find(request.key)
+        while (known := self._journal.find(request.key)) is None and request.key in self._asking:
+            await self._asking[request.key].wait()  # the same question of another record: paid once
         if known is not None:
             return known
+        self._asking[request.key] = asyncio.Event()
+        try:
+            return await self._paid(line, request, segment)
+        finally:
+            self._asking.pop(request.key).set()
+
+    async def _paid(self, line: Line, request: Request, segment: Segment) -> Reply:
+        """Ask, and write down what it cost before anything else is done with the reply."""
         paid = line.backend.name != "template"
         reply = await self._asked(line, request)
         if paid:
@@ -200,7 +208,7 @@ class Generator:
         """Ask until there is an answer or it is enough; the slot is free while a retry waits."""
         retrying = AsyncRetrying(
             stop=stop_after_attempt(TRIES),
-            wait=wait_random_exponential(multiplier=0.5, max=20),
+            wait=wait_random_exponential(multiplier=RETRY_S, max=20),
             retry=retry_if_result(lambda reply: reply.outcome == "retry"),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
@@ -213,18 +221,19 @@ class Generator:
             why = self._coordinator.stopped()
             if why:
                 raise Stopped(why)
-            shared = line.waiting.get(request.key)
-            if shared is None:
-                shared = line.waiting[request.key] = loop.create_future()
-                await line.feed.put(request)
-            reply = await asyncio.shield(shared)
+            if line.task and line.task.done():
+                line.task.result()  # the backend broke: its error, or nobody would ever answer
+            answer: asyncio.Future[Reply] = loop.create_future()
+            line.waiting[request.key] = answer
+            await line.feed.put(request)
+            reply = await answer
             if reply.outcome == "stop":
                 self._coordinator.stop(reply.text)
                 raise Stopped(reply.text)
             self._breathe(line, reply)
             if reply.outcome != "throttle" or waited > THROTTLED_S:
                 return reply
-            wait = reply.retry_after_s if reply.retry_after_s is not None else pause
+            wait = reply.retry_after_s or pause
             pause = min(20.0, pause * 2)
             waited += wait
             await asyncio.sleep(min(wait, THROTTLED_S))
@@ -240,10 +249,9 @@ class Generator:
     async def close(self) -> None:
         """End the lines and give back connections."""
         for line in self._lines.values():
-            await line.feed.put(None)
             if line.task:
-                with suppress(asyncio.CancelledError):
-                    await line.task
+                line.task.cancel()  # nobody waits for its replies any more; a server that hangs must not hold us up
+                await asyncio.gather(line.task, return_exceptions=True)
             await line.backend.close()
         self._lines.clear()
 

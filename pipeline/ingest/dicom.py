@@ -4,6 +4,8 @@ A series is one SeriesInstanceUID on one grid, sorted by ImagePositionPatient al
 gaps, tilt and localizers are refused here with a reason; nothing is guessed.
 """
 
+import sqlite3
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from pipeline.errors import Unusable
 from pipeline.ingest.geometry import Matrix, Volume, to_lps
@@ -24,14 +26,36 @@ SPACING_TOLERANCE = 0.01
 TILT_TOLERANCE = 0.5
 """Degrees between the direction of the stack and the slices' normal."""
 
+MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    OSError,
+    EOFError,
+    BytesLengthException,
+    struct.error,
+    sqlite3.Error,
+)
+"""What pydicom and highdicom (which keeps its frames in SQLite) raise on a file that is not what it says it is."""
+
 
 class Slice(NamedTuple):
     """One file of a series."""
 
     dataset: Any
     path: Path
+    grid: tuple[Any, ...]
+    """Series, orientation, rows, columns, spacing: one and the same in a volume."""
     position: NDArray[np.float64]
     """ImagePositionPatient, mm."""
+    row: NDArray[np.float64]
+    column: NDArray[np.float64]
+    """Directions of a row and of a column, unit vectors."""
+    spacing: NDArray[np.float64]
+    """PixelSpacing: between rows, between columns, mm."""
 
 
 def read_series(paths: Sequence[Path]) -> Volume:
@@ -39,16 +63,14 @@ def read_series(paths: Sequence[Path]) -> Volume:
 
     Raises:
         Unusable: `missing_image`, `unreadable`, `undecodable`, `truncated`, `mixed_series`, `no_geometry`,
-            `duplicate_slices`, `irregular_spacing`, `gantry_tilt`.
+            `duplicate_slices`, `irregular_spacing`, `gantry_tilt`, `not_3d`.
     """
     slices = [_slice(path) for path in paths]
     _check_one_grid(slices)
-    row, column = _directions(slices[0])
+    row, column, spacing = slices[0].row, slices[0].column, slices[0].spacing
     normal = np.cross(row, column)
     slices.sort(key=lambda s: float(s.position @ normal))
     step = _step(slices, normal)
-    first = slices[0].dataset
-    spacing = [float(value) for value in first.PixelSpacing]
     affine: Matrix = np.eye(4)
     # PixelSpacing is (between rows, between columns); the first index runs along a row
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * spacing[1], column * spacing[0], step
@@ -59,10 +81,27 @@ def read_series(paths: Sequence[Path]) -> Volume:
 
 def _slice(path: Path) -> Slice:
     dataset = read_file(path)
-    position = dataset.get("ImagePositionPatient")
-    if position is None or dataset.get("ImageOrientationPatient") is None or dataset.get("PixelSpacing") is None:
-        raise Unusable("no_geometry", "a slice has no position, orientation or pixel spacing")
-    return Slice(dataset, path, np.array([float(value) for value in position]))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom checks values when they are first looked at
+            position = _numbers(dataset, "ImagePositionPatient", 3)
+            cosines = _numbers(dataset, "ImageOrientationPatient", 6)
+            spacing = _numbers(dataset, "PixelSpacing", 2)
+            turned, apart = tuple(np.round(cosines, 4).tolist()), tuple(np.round(spacing, 5).tolist())
+            grid = (str(dataset.get("SeriesInstanceUID")), turned, dataset.get("Rows"), dataset.get("Columns"), apart)
+    except MALFORMED as error:
+        raise Unusable("undecodable", f"its header can not be read ({type(error).__name__})") from None
+    row, column = cosines[:3], cosines[3:]
+    if np.abs(np.stack([row, column]) @ np.stack([row, column]).T - np.eye(2)).max() > 0.01 or spacing.min() <= 0:
+        raise Unusable("no_geometry", "a slice's directions are no right angle of unit vectors, or it has no spacing")
+    return Slice(dataset, path, grid, position, row, column, spacing)
+
+
+def _numbers(dataset: Any, keyword: str, count: int) -> NDArray[np.float64]:
+    values = np.atleast_1d(np.array(dataset.get(keyword), float))
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise Unusable("no_geometry", f"{keyword} of a slice is not {count} numbers")
+    return values
 
 
 def read_file(path: Path) -> Any:
@@ -83,19 +122,15 @@ def read_file(path: Path) -> Any:
         raise Unusable("undecodable", "not a DICOM file") from None
     except (EOFError, OSError) as error:
         raise Unusable("unreadable", getattr(error, "strerror", None) or "ends before its header does") from None
+    except MALFORMED as error:
+        raise Unusable("undecodable", f"its header can not be read ({type(error).__name__})") from None
     if "PixelData" not in dataset and any("end of file" in str(w.message).lower() for w in said):
         raise Unusable("truncated", "ends before its pixels do")
     return dataset
 
 
 def _check_one_grid(slices: Sequence[Slice]) -> None:
-    def grid(s: Slice) -> tuple[Any, ...]:
-        d = s.dataset
-        turned = tuple(round(float(value), 4) for value in d.ImageOrientationPatient)
-        spacing = tuple(round(float(value), 5) for value in d.PixelSpacing)
-        return d.get("SeriesInstanceUID"), turned, int(d.Rows), int(d.Columns), spacing
-
-    kinds = {grid(s) for s in slices}
+    kinds = {s.grid for s in slices}
     if len(kinds) > 1:
         series = len({kind[0] for kind in kinds})
         raise Unusable(
@@ -104,15 +139,10 @@ def _check_one_grid(slices: Sequence[Slice]) -> None:
         )
 
 
-def _directions(first: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    cosines = np.array([float(value) for value in first.dataset.ImageOrientationPatient])
-    return cosines[:3], cosines[3:]
-
-
 def _step(slices: Sequence[Slice], normal: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the vector from one slice to the next, in mm."""
     if len(slices) == 1:
-        return normal * float(slices[0].dataset.get("SliceThickness") or 1.0)
+        return normal * (_number(slices[0].dataset, "SliceThickness", 1.0) or 1.0)
     positions = np.stack([s.position for s in slices])
     gaps = np.diff(positions @ normal)
     mean = float(gaps.mean())
@@ -133,17 +163,19 @@ def intensities(dataset: Any, path: Path) -> NDArray[Any]:
     pydicom first; SimpleITK, which rescales by itself, where pydicom has no decoder for the transfer syntax.
 
     Raises:
-        Unusable: `truncated` or `undecodable`.
+        Unusable: `truncated`, `undecodable`, or `not_3d`: colours or several frames.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of padding and odd VRs in files that decode well
             stored = dataset.pixel_array
-    except (ValueError, EOFError, AttributeError) as error:
-        raise Unusable("truncated", f"pixel data can not be decoded ({type(error).__name__})") from None
     except (NotImplementedError, RuntimeError, KeyError):
         return _by_itk(path)
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    except MALFORMED as error:
+        raise Unusable("truncated", f"pixel data can not be decoded ({type(error).__name__})") from None
+    if stored.ndim != 2:
+        raise Unusable("not_3d", f"a slice's pixels are {stored.shape}; a slice is one frame of grey")
+    slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
     if slope == 1 and intercept == int(intercept):
         shifted: NDArray[Any] = stored.astype(np.int32) + int(intercept)
         fits = shifted.min() >= -32768 and shifted.max() <= 32767
@@ -152,12 +184,27 @@ def intensities(dataset: Any, path: Path) -> NDArray[Any]:
     return scaled
 
 
+def _number(dataset: Any, keyword: str, default: float) -> float:
+    """Return a number of the header, or the default where it is absent or empty."""
+    try:
+        found = dataset.get(keyword)
+        value = default if found is None or found == "" else float(found)
+    except MALFORMED:
+        raise Unusable("undecodable", f"{keyword} of a slice is no number") from None
+    if not np.isfinite(value):
+        raise Unusable("undecodable", f"{keyword} of a slice is {value}")
+    return value
+
+
 def _by_itk(path: Path) -> NDArray[Any]:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
         raise Unusable("undecodable", "neither pydicom nor SimpleITK decodes its transfer syntax") from None
-    frame: NDArray[Any] = sitk.GetArrayFromImage(image)[0]
+    stored: NDArray[Any] = sitk.GetArrayFromImage(image)
+    if stored.ndim != 3 or len(stored) != 1:
+        raise Unusable("not_3d", f"a slice's pixels are {stored.shape}; a slice is one frame of grey")
+    frame: NDArray[Any] = stored[0]
     return frame
 
 
@@ -172,13 +219,13 @@ def read_segments(path: Path) -> Iterator[tuple[str, Volume]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # highdicom warns of missing optional attributes
             seg = hd.seg.Segmentation.from_dataset(dataset, copy=False)
-    except (ValueError, AttributeError, TypeError) as error:
+    except MALFORMED as error:
         raise Unusable("bad_annotation", f"not a DICOM SEG ({type(error).__name__})") from None
     for number in seg.segment_numbers:
-        label = str(seg.get_segment_description(number).segment_label)
         try:
+            label = str(seg.get_segment_description(number).segment_label)
             volume = seg.get_volume(segment_numbers=[number], combine_segments=True, relabel=True, dtype=np.uint8)
-        except (ValueError, RuntimeError) as error:
+        except MALFORMED as error:
             raise Unusable(
                 "bad_annotation", f"segment {number} is no regular volume ({type(error).__name__})"
             ) from None

@@ -8,6 +8,7 @@ request that generate feeds again.
 import asyncio
 import base64
 import json
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -50,13 +51,15 @@ class OpenAIAPI:
 
     async def open(self, requests: AsyncIterator[Request]) -> AsyncIterator[Reply]:
         """Answer requests as they are done, at most `concurrency` at a time."""
-        replies: asyncio.Queue[Reply | None] = asyncio.Queue()
+        replies: asyncio.Queue[Reply | Exception | None] = asyncio.Queue()
         slots = asyncio.Semaphore(self._concurrency)
         running: set[asyncio.Task[None]] = set()
 
         async def answer(request: Request) -> None:
             try:
                 await replies.put(await self._answer(request))
+            except Exception as error:  # a bug must reach the reader, who would wait for this reply for ever
+                await replies.put(error)
             finally:
                 slots.release()
 
@@ -72,6 +75,8 @@ class OpenAIAPI:
         feeder = asyncio.create_task(feed())
         try:
             while (reply := await replies.get()) is not None:
+                if isinstance(reply, Exception):
+                    raise reply
                 yield reply
             await feeder
         finally:
@@ -97,7 +102,8 @@ class OpenAIAPI:
         except TimeoutError:
             reply = Reply(request.key, "retry", f"no whole reply within {self._spec.timeout_s:g} s")
         except openai.APIStatusError as error:
-            reply = _refused(request.key, error)
+            # a gateway may echo the key that it refuses
+            reply = _refused(request.key, error, self._client.api_key)
         except openai.APIConnectionError as error:
             reply = Reply(request.key, "retry", f"connection: {type(error.__cause__ or error).__name__}")
         except (ValueError, openai.OpenAIError) as error:
@@ -160,7 +166,14 @@ def _key(spec: BackendSpec) -> str:
 
 
 def _read(key: str, data: Any) -> Reply:
-    """Classify a reply with status 200."""
+    """Classify a reply with status 200: whatever its body is, it is data."""
+    try:
+        return _classified(key, data)
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        return Reply(key, "retry", f"status 200 with a body that is no chat completion: {type(error).__name__}")
+
+
+def _classified(key: str, data: Any) -> Reply:
     if not isinstance(data, Mapping) or data.get("error") or not data.get("choices"):
         return Reply(key, "retry", "status 200 without choices")
     choice = data["choices"][0]
@@ -169,14 +182,14 @@ def _read(key: str, data: Any) -> Reply:
     text = message.get("content") or ""
     outcome: Outcome = "ok"
     if message.get("refusal"):
-        outcome, text = "refused", str(message["refusal"])[:MOST_ERROR_TEXT]
+        outcome, text = "refused", str(message["refusal"])
     elif finish == "content_filter":
         outcome = "filtered"
     elif finish == "length":
         outcome = "truncated"
     elif not text.strip():
         outcome = "empty"
-    return Reply(key, outcome, text, finish, usage)
+    return Reply(key, outcome, text if outcome == "ok" else text[:MOST_ERROR_TEXT], finish, usage)
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
@@ -188,10 +201,10 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
     )
 
 
-def _refused(key: str, error: openai.APIStatusError) -> Reply:
+def _refused(key: str, error: openai.APIStatusError, api_key: str) -> Reply:
     """Classify an error status (serving policy: one owner of retries, by class)."""
     status, code = error.status_code, str(getattr(error, "code", None) or "")
-    said = f"HTTP {status} {code}: {_message(error)}"[:MOST_ERROR_TEXT]
+    said = f"HTTP {status} {code}: {_message(error)}".replace(api_key, "***")[:MOST_ERROR_TEXT]
     if status in (401, 403, 404) or code in ("insufficient_quota", "billing_hard_limit_reached"):
         return Reply(key, "stop", said)
     if status in (429, 503):
@@ -204,14 +217,16 @@ def _refused(key: str, error: openai.APIStatusError) -> Reply:
 
 
 def _message(error: openai.APIStatusError) -> str:
-    """Return the server's words, never the request's: a body echoed back could hold a picture."""
+    """Return the server's words on one line, never the request's: a body echoed back could hold a picture."""
     body = error.body
     text = body.get("message") if isinstance(body, Mapping) else None
-    return str(text or "").split("base64")[0][:300]
+    return " ".join(str(text or "").split("base64")[0].split())[:300]
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
+    """Return the seconds of `Retry-After`; None for none, for a date, and for what is no time to wait."""
     try:
-        return float(error.response.headers.get("retry-after", ""))
+        seconds = float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return None
+    return seconds if 0 < seconds < math.inf else None

@@ -35,12 +35,15 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = _command(commands, "run", _run, "ingest, generate, curate and export, as far as it is not done yet")
     run.add_argument("sources", nargs="*", metavar="SOURCE", help="catalog names or descriptor files")
-    run.add_argument("--out", metavar="RUN", help="run folder or URL (default: $MEDGLOSS_OUT, else runs/<first source>)")
+    run.add_argument(
+        "--out", metavar="RUN", help="run folder or URL (default: $MEDGLOSS_OUT, else runs/<first source>)"
+    )
     _settings_flags(run)
     for stage in STAGES:
         command = _command(commands, stage, _stage, f"only {stage}, on a run folder")
         command.add_argument("run", metavar="RUN", help="run folder or URL")
-        command.add_argument("sources", nargs="*", metavar="SOURCE", help="default: those of the run")
+        if stage == "ingest":
+            command.add_argument("sources", nargs="*", metavar="SOURCE", help="default: those of the run")
         _settings_flags(command)
     plan = _command(commands, "plan", _plan, "how many cases, records, requests, tokens and dollars, without doing it")
     plan.add_argument("sources", nargs="*", metavar="SOURCE", help="catalog names or descriptor files")
@@ -138,7 +141,7 @@ def _guard() -> None:
 # ---- settings from flags
 
 _BACKEND_FLAGS = ("backend", "model", "base_url", "key_env", "concurrency", "timeout_s")
-_PLAIN_FLAGS = ("data", "languages", "prompts", "max_side", "seed", "executor", "workers", "journal", "hash_files")
+_PLAIN_FLAGS = ("languages", "prompts", "max_side", "seed", "executor", "workers", "journal", "hash_files")
 
 
 def _settings(options: argparse.Namespace, base: dict[str, Any]) -> "Settings":
@@ -147,8 +150,10 @@ def _settings(options: argparse.Namespace, base: dict[str, Any]) -> "Settings":
     if options.settings:
         base = {**base, **settings.from_file(options.settings)}
     flags = {name: getattr(options, name) for name in _PLAIN_FLAGS}
-    flags["sources"] = list(getattr(options, "sources", ())) or None
-    flags["roots"] = _pairs(options.root, "--root")
+    flags["sources"] = [_absolute(name) for name in getattr(options, "sources", ())] or None
+    flags["data"] = str(Path(options.data).resolve()) if options.data else None
+    roots = _pairs(options.root, "--root")
+    flags["roots"] = {name: str(Path(folder).resolve()) for name, folder in roots.items()} if roots else None
     flags["shards"] = _pairs(options.shards, "--shards")
     flags["splits"] = _splits(_pairs(options.split, "--split"))
     backend = {name: getattr(options, name) for name in _BACKEND_FLAGS if getattr(options, name) is not None}
@@ -162,6 +167,11 @@ def _settings(options: argparse.Namespace, base: dict[str, Any]) -> "Settings":
         if flags[name] is not None:
             flags[name] = {**base.get(name, {}), **flags[name]}
     return settings.merged(base, flags, options.settings or "flags")
+
+
+def _absolute(name: str) -> str:
+    """Keep paths whole: the run folder is opened again from elsewhere."""
+    return str(Path(name).resolve()) if name.endswith(".yaml") or os.sep in name else name
 
 
 def _check_backend(default: dict[str, Any]) -> None:
@@ -213,10 +223,10 @@ def _stage(options: argparse.Namespace) -> int:
     base: dict[str, Any] = {"sources": []}
     if store.exists(RUN_FILE):
         base = load_yaml(store.read(RUN_FILE).decode(), RUN_FILE)
+    elif options.command != "ingest":
+        raise UserError(f"{options.run} is no run folder yet; begin with `medgloss ingest {options.run} SOURCE`")
     elif not options.sources:
-        raise UserError(
-            f"{options.run} is no run folder yet; name the sources: `medgloss {options.command} RUN SOURCE`"
-        )
+        raise UserError(f"{options.run} is no run folder yet; name its sources: `medgloss ingest RUN SOURCE`")
     return _drive(_settings(options, base), store, (options.command,))
 
 
@@ -269,7 +279,7 @@ def _list(options: argparse.Namespace) -> int:
 
     print("sources")
     for name in discovery.names("sources/catalog", ".yaml"):
-        found, _ = load(name)
+        found = load(name).descriptor
         print(f"  {name:24} {found.modality:12} {found.license.name:20} egress {found.egress:15} {found.title}")
     print("  (or any descriptor file: docs/adding-a-data-set.md)")
     for title, names in (

@@ -83,10 +83,13 @@ def drive(settings: Settings, store: Store, stages: tuple[Stage, ...], watch: Wa
         UserError: Before the first shard: one line.
         Stopped: The run can not go on, or its ledgers do not balance.
     """
-    run = plan.resolve(settings)
+    from_data = "ingest" in stages
+    run = plan.resolve(settings) if from_data else None
     with _locked(store):
-        _write_settings(run, store)
+        if run is not None:
+            _write_settings(run, store)
         manifest = Manifest(store)
+        run = run or plan.reopened(store, manifest, settings)
         _forget_stale(run, store, manifest)
         shared = Shared(1, {spec.base_url: spec.concurrency for spec in run.settings.backends.values()})
         changed = 0
@@ -111,9 +114,8 @@ def report_again(store: Store) -> list[Ledger]:
     """
     if not store.exists(RUN_FILE):
         raise UserError(f"{store.url} is no run folder: it has no {RUN_FILE}")
-    run = plan.resolve(parse(store.read(RUN_FILE).decode(), RUN_FILE))
     manifest = Manifest(store)
-    plan.check_before("generate", run, manifest)
+    run = plan.reopened(store, manifest, parse(store.read(RUN_FILE).decode(), RUN_FILE))
     found = ledgers.ledgers(run, store, manifest, generated="generate" in _stages_done(run, manifest))
     store.write("report.html", report(run, store, manifest, found).encode())
     return found
@@ -173,7 +175,10 @@ def _write_settings(run: RunPlan, store: Store) -> None:
     text = text_of(run.settings)
     if not store.exists(RUN_FILE) or store.read(RUN_FILE).decode() != text:
         store.write(RUN_FILE, text.encode())
-    for source in run.sources.values():
+    for name, source in run.sources.items():
+        copy = plan.copy_of(name)
+        if not store.exists(copy) or store.read(copy).decode() != source.text:
+            store.write(copy, source.text.encode())
         if source.cases.names:
             if not store.local:
                 raise UserError(f"{source.descriptor.id} hashes its ids: its key table needs a local --out")

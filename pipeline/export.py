@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from outputs import card, parquet
 from pipeline import rows
-from pipeline.curate.splits import SPLITS
 from pipeline.plan import RunPlan
 from pipeline.records import Record, Shard
+from pipeline.settings import SPLITS
 from pipeline.store import Store, read_table
 from pipeline.work import files_of
 

@@ -41,14 +41,13 @@ def ledgers(run: RunPlan, store: Store, manifest: Manifest, generated: bool) -> 
     """Read the ledgers of a run.
 
     Args:
-        run: The run: it knows how many cases were listed.
+        run: The run.
         store: Its folder.
-        manifest: Holds the readers' counts.
+        manifest: Holds what the planner listed and the readers counted.
         generated: Has the run been through generate? Else the fourth is left out.
     """
     total: Counter[str] = Counter()
     for shard in run.shards:
-        total["listed"] += len(run.sources[shard.source].shards[shard])
         total.update(_ingested(shard, store, manifest))
         if generated:
             total.update(_generated(shard, store, manifest))
@@ -67,6 +66,7 @@ def _ingested(shard: Shard, store: Store, manifest: Manifest) -> Counter[str]:
     counts = manifest.lines[records].counts
     table = read_table(store, records, ["case", "regions"])
     return Counter(
+        listed=counts["cases_listed"],
         cut=counts["pictures_cut"],
         not_selected=counts["pictures_not_selected"],
         found=counts["regions_found"],

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.generate import checks, prompting
 from pipeline.generate.facts import Label
 from pipeline.generate.prompting import Prompt
-from pipeline.ingest.stage import form_of
 from pipeline.records import Case, Shard, Stage
 from pipeline.settings import Settings
 from pipeline.shards import count_for, cut
@@ -19,7 +18,7 @@ from pipeline.vocabulary import load as load_vocabulary
 from pipeline.work import Job, Task, files_of
 from sources import cases as source_cases
 from sources import descriptor as descriptors
-from sources.cases import CasePlan
+from sources.cases import CasePlan, form_of
 from sources.descriptor import Descriptor
 
 VERSIONS = {"ingest": 1, "generate": 1, "curate": 1, "export": 1}
@@ -35,6 +34,9 @@ class SourcePlan:
     root: Path
     cases: CasePlan
     shards: Mapping[Shard, tuple[Case, ...]]
+    """Without cases where a run was opened again from its folder."""
+    text: str
+    """The descriptor as it was read: the run folder keeps a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,39 @@ def resolve(settings: Settings) -> RunPlan:
     return RunPlan(settings, sources, vocabulary, tuple(_prompts(settings)))
 
 
+def copy_of(source: str) -> str:
+    """Return the run folder's own copy of a descriptor: later stages and the report need no other."""
+    return f"sources/{source}.yaml"
+
+
+def reopened(store: Store, manifest: Manifest, settings: Settings) -> RunPlan:
+    """Open a run from its folder alone: its data may be gone, or on another machine.
+
+    Raises:
+        UserError: It has not been through ingest.
+    """
+    vocabulary = load_vocabulary()
+    sources = {}
+    for name in settings.shards:
+        if not store.exists(copy_of(name)):
+            continue
+        text = store.read(copy_of(name)).decode()
+        descriptor = descriptors.parse(text, copy_of(name))
+        files = [PurePosixPath(file) for file in manifest.lines if file.startswith(f"records/{name}/")]
+        shards = [Shard(name, *map(int, file.stem.split("-of-"))) for file in sorted(files)]
+        sources[name] = SourcePlan(descriptor, Path(), CasePlan((), (), {}), dict.fromkeys(shards, ()), text)
+    if not any(source.shards for source in sources.values()):
+        raise UserError(f"{store.url} has not been through ingest; run `medgloss ingest` first")
+    return RunPlan(settings, sources, vocabulary, tuple(_prompts(settings)))
+
+
 def open_source(name: str, settings: Settings, vocabulary: Vocabulary) -> SourcePlan:
     """Read a descriptor, list its cases and cut them.
 
     Raises:
         UserError: A fault in the file, or its data is not there.
     """
-    descriptor, folder = descriptors.load(name)
+    descriptor, folder, text = descriptors.load(name)
     vocabulary.modality(descriptor.modality, descriptor.id)
     _check_terms(descriptor, vocabulary)
     root = root_of(descriptor, folder, settings)
@@ -97,7 +125,7 @@ def open_source(name: str, settings: Settings, vocabulary: Vocabulary) -> Source
     readable = next((case for case in found.cases if case.files.get("image")), None)
     form = form_of(readable, descriptor) if readable else "picture"
     count = settings.shards.get(descriptor.id) or count_for(len(found.cases), form)
-    return SourcePlan(descriptor, root, found, cut(descriptor.id, found.cases, count))
+    return SourcePlan(descriptor, root, found, cut(descriptor.id, found.cases, count), text)
 
 
 def _check_terms(descriptor: Descriptor, vocabulary: Vocabulary) -> None:

@@ -12,12 +12,13 @@ from pipeline.estimate import answering, space_of, table
 from pipeline.generate import checks, prompting, replies, stage
 from pipeline.generate.facts import Facts, Label, facts_of, name_of
 from pipeline.generate.prompting import Ask, Prompt
-from pipeline.ingest.stage import Source, form_of, read_case
+from pipeline.ingest.stage import Source, read_case
 from pipeline.plan import SourcePlan
 from pipeline.records import Box, Case, Record, Request
 from pipeline.settings import Settings
 from pipeline.vocabulary import Vocabulary
 from pipeline.vocabulary import load as load_vocabulary
+from sources.cases import form_of
 
 SPACE_CASES = {"picture": 20, "volume": 3, "series": 3}
 """Cases that labels are gathered from, for the options of choice questions; a volume takes seconds to read."""

@@ -1,25 +1,24 @@
 """The report: one HTML page that says what a run read, made and left out, with a gallery of samples.
 
-It needs no network and no script. Labels, raw texts and replies are hostile: only `Html` is markup, all else is
-escaped. No clock value and no path of a machine: the same run gives the same page.
+No network, no script, no clock value, no path. Labels, raw texts and replies are hostile: all but `Html` is escaped.
 """
 
-import hashlib
 from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import groupby, islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import pictures, rows
-from pipeline.curate.splits import SPLITS
 from pipeline.generate.journal import totals
 from pipeline.ledgers import Ledger
 from pipeline.plan import CASE_STAGES, RunPlan
 from pipeline.records import Picture, Record, Sample, Shard
+from pipeline.settings import SPLITS
 from pipeline.store import Manifest, Store, read_table
 from pipeline.vocabulary import Vocabulary
 from pipeline.work import files_of
@@ -32,7 +31,7 @@ TOP_LABELS, TOP_UNKNOWN, EXAMPLES = 40, 200, 3
 TERMS = {"modality": "modalities", "department": "departments", "task": "tasks", "plane": "planes"}
 OF_PICTURES, OF_SAMPLES = (*TERMS, "geometry"), ("split", "kind", "language", "made_by")
 Candidate = tuple[str, ...]
-"""A sample that the gallery may show: sha256 of the id (the draw), id, source, kind, language, picture."""
+"""A sample that the gallery may show: source, kind, language, sha256 of its id (the draw), id, first record."""
 
 
 class Html(str):
@@ -83,11 +82,10 @@ def report(run: RunPlan, store: Store, manifest: Manifest, found: list[Ledger]) 
 
 
 def _tally(run: RunPlan, store: Store, manifest: Manifest) -> Tally:
-    seen = Tally()
+    seen, readers = Tally(), (_read_records, _read_rejected, _read_samples, _read_rejected, _read_curated)
     for shard in run.shards:
-        (records, unread), (samples, failed), (curated,) = (files_of(stage, shard) for stage in CASE_STAGES)
-        readers = {records: _read_records, samples: _read_samples, curated: _read_curated}
-        for file, read in (readers | dict.fromkeys((unread, failed), _read_rejected)).items():
+        files = [file for stage in CASE_STAGES for file in files_of(stage, shard)]
+        for file, read in zip(files, readers, strict=True):
             if file in manifest.lines:
                 read(shard, store, file, seen)
     return seen
@@ -114,13 +112,15 @@ def _read_records(shard: Shard, store: Store, file: str, seen: Tally) -> None:
 def _read_samples(shard: Shard, store: Store, file: str, seen: Tally) -> None:
     table = read_table(store, file, OF_SAMPLES[1:])
     seen.sources[shard.source]["samples"] += table.num_rows
-    for name in table.column_names:
-        seen.count(name, table[name])
+    for column in table.column_names:
+        seen.count(column, table[column])
     if table.num_rows and sum(one.source == shard.source for one in seen.drawn) < GALLERY_SHARDS:
-        found = read_table(store, file, ["id", "kind", "language", "records"]).to_pylist()
-        draws = [(hashlib.sha256(row["id"].encode()).hexdigest(), row["id"], shard.source) for row in found]
-        cells = [(row["kind"], row["language"], row["records"][0]) for row in found]
-        seen.drawn[shard] = [draw + cell for draw, cell in zip(draws, cells, strict=True)]
+        found, name = read_table(store, file, ["id", "kind", "language", "records"]).to_pylist(), shard.source
+        order = sorted(
+            (name, row["kind"], row["language"], pictures.sha256(row["id"].encode()), row["id"], row["records"][0])
+            for row in found
+        )
+        seen.drawn[shard] = [one for _, some in groupby(order, lambda one: one[:3]) for one in islice(some, GALLERY)]
 
 
 def _read_curated(shard: Shard, store: Store, file: str, seen: Tally) -> None:
@@ -261,12 +261,12 @@ def _gallery(run: RunPlan, store: Store, manifest: Manifest, drawn: dict[Shard, 
 
 def _picked(candidates: Iterable[Candidate]) -> set[str]:
     """Choose by hash, each time what its source, kind, language and picture have least of so far; return ids."""
-    rest, used, chosen = sorted(candidates), Counter[tuple[int, str]](), set[str]()
+    rest, used, chosen = sorted(candidates, key=lambda one: one[3]), Counter[tuple[int, str]](), set[str]()
     while rest and len(chosen) < GALLERY:
-        one = min(rest, key=lambda some: [used[cell] for cell in enumerate(some[2:])])
-        used.update(enumerate(one[2:]))
+        one = min(rest, key=lambda some: [used[cell] for cell in enumerate(some[:3] + some[5:])])
+        used.update(enumerate(one[:3] + one[5:]))
         rest.remove(one)
-        chosen.add(one[1])
+        chosen.add(one[4])
     return chosen
 
 
@@ -334,10 +334,10 @@ HEAD = """<meta charset="utf-8"><meta name="viewport" content="width=device-widt
 @media screen and (prefers-color-scheme:dark){:root{--ink:#e3e9ef;--soft:#95a3b1;--line:#33404d;--page:#12181f;
 --card:#1a222b;--mark:#6aa9e6}}@media print{nav{display:none}:root{color-scheme:light;print-color-adjust:exact}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:70rem;margin:2rem auto;
-padding:0 1rem}h1,p{margin:.3rem 0}h2{margin:2rem 0 .6rem}h2,footer{border-bottom:1px solid var(--line)}
+padding:0 1rem}h1,p{margin:.3rem 0}h2{margin:2rem 0 .6rem;border-bottom:1px solid var(--line)}
 h3{font:.85rem monospace;margin:0}a{color:var(--mark)}a,.legend span{margin-right:.8rem}
 .soft,small,caption,th,footer,.turn b,.chips{color:var(--soft)}.good{color:#1a8f3f}.bad{color:#e0453a}
-table{border-collapse:collapse;width:100%;font-size:.9rem}caption{text-align:left}
+table{border-collapse:collapse;width:100%;font-size:.9rem}caption{text-align:left;padding-top:.6rem}
 th,td{text-align:left;vertical-align:top;padding:.25rem 1rem .25rem 0;border-bottom:1px solid var(--line)}
 th.n,td.n{text-align:right}tr,article{break-inside:avoid}small,.turn b{display:block}td ul{margin:0;padding:0}
 td li{list-style:none}code,li,p,h3{overflow-wrap:anywhere;unicode-bidi:isolate}.wide{overflow-x:auto}

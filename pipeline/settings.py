@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipeline.strict import Strict, checked, dump_yaml, load_yaml, read_text
 
 RUN_FILE = "run.yaml"
+SPLITS = ("train", "validation", "test")
 OPENAI = "https://api.openai.com/v1"
 
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -167,21 +167,25 @@ class Vocabulary:
         return found.zh if language == "zh" else found.en
 
     def department(self, regions: Sequence[Region], modality: str) -> str | None:
-        """Return the department of a picture: that of most of its labels, None where none has one."""
+        """Return the department of a picture: that of the labels that fill most of it, None where none has one."""
         return self._most(regions, modality, "department")
 
     def task(self, regions: Sequence[Region], modality: str) -> str | None:
-        """Return the clinical task of a picture: that of most of its labels, None where none has one."""
+        """Return the clinical task of a picture: that of the labels that fill most of it, None where none has one."""
         return self._most(regions, modality, "task")
 
     def _most(self, regions: Iterable[Region], modality: str, column: str) -> str | None:
-        labels = {region.label for region in regions if region.label}
-        votes: Counter[str] = Counter()
-        for label in labels:
+        areas: defaultdict[str, float] = defaultdict(float)
+        for region in regions:
+            if region.label:
+                # a dozen ribs must not outvote the liver: what fills most of the picture decides
+                areas[region.label] += region.area_px or 1.0
+        votes: defaultdict[str, float] = defaultdict(float)
+        for label, area in areas.items():
             table: dict[str, str] = getattr(self.concepts[label], column)
             value = table.get(modality, table.get("default"))
             if value:
-                votes[value] += 1
+                votes[value] += area
         return min(votes, key=lambda value: (-votes[value], value)) if votes else None
 
     @functools.cached_property

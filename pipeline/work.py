@@ -114,7 +114,7 @@ class Worker:
             rejected += read.rejected
             for count in counts:
                 counts[count] += getattr(read.tally, count)
-        return self._write(task, rows.RECORD, records, rejected, counts)
+        return self._write(task, rows.RECORD, records, rejected, {"cases_listed": len(task.cases), **counts})
 
     async def _generate(self, task: Task) -> list[Line]:
         job = self._job

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.errors import Unusable
 from pipeline.records import Box
 
 
@@ -20,6 +21,17 @@ class Given(NamedTuple):
     """Relative to the root."""
     note: str | None
     """JSON from a file that many cases share."""
+
+
+def only_one(given: Given) -> None:
+    """Refuse an annotation whose path fits two files.
+
+    Raises:
+        Unusable: `ambiguous_annotation`.
+    """
+    if len(given.files) > 1:
+        why = f"{len(given.files)} files fit the annotation's path; add captures that tell them apart"
+        raise Unusable("ambiguous_annotation", why)
 
 
 @dataclass(frozen=True, slots=True)

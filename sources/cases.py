@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, did_you_mean
 from pipeline.records import Case
 from sources import tables, templates
 from sources.descriptor import AnnotationSpec, Cases, Descriptor, Table, layout
@@ -56,6 +56,7 @@ def plan(descriptor: Descriptor, root: Path) -> CasePlan:
     found = _matched(descriptor.cases, paths)
     if not found:
         raise UserError(f"{descriptor.id}: no file fits cases.match {descriptor.cases.match[0]!r} in {root}")
+    _check_names(descriptor, joined)
     shared = [_shared(n, spec, paths, root) for n, spec in enumerate(descriptor.specs) if _is_shared(spec)]
     claimed = {table.path for table in descriptor.tables.values()}
     claimed |= {path for entry in shared for path in entry.entries}
@@ -63,7 +64,8 @@ def plan(descriptor: Descriptor, root: Path) -> CasePlan:
     for case_id, (files, captures) in found.items():
         cells, problem = _join(descriptor.tables, joined, captures, looked_up)
         captures = {**captures, **cells}
-        group = templates.fill(descriptor.cases.group, captures) if descriptor.cases.group else case_id
+        # an empty group would make one patient of all pictures that lack a row
+        group = templates.fill(descriptor.cases.group or "", captures).strip() or case_id
         by_role = {"image": files, **_per_case(descriptor.specs, paths, captures)}
         claimed.update(path for role in by_role.values() for path in role)
         notes = _notes(shared, captures)
@@ -74,6 +76,29 @@ def plan(descriptor: Descriptor, root: Path) -> CasePlan:
     if descriptor.privacy.hash_ids:
         return _hashed(cases, unclaimed)
     return CasePlan(tuple(cases), unclaimed, {})
+
+
+def form_of(case: Case, descriptor: Descriptor) -> str:
+    """Return how a case is read: picture, volume or series."""
+    if descriptor.cases.form:
+        return descriptor.cases.form
+    name = case.files["image"][0].lower()
+    return "volume" if name.endswith((".nii", ".nii.gz")) else "series" if name.endswith(".dcm") else "picture"
+
+
+def _check_names(descriptor: Descriptor, joined: Mapping[str, tables.Rows]) -> None:
+    """Refuse a template that uses a name which nothing captures: a typing error would empty the whole source."""
+    known = {*templates.BUILT_IN, *(name for match in descriptor.cases.match for name in templates.captures_of(match))}
+    for name, rows in joined.items():
+        known |= {f"{name}.{column}" for row in rows.by_key.values() for column in row}
+    used = {"cases.id": descriptor.cases.id, "cases.group": descriptor.cases.group}
+    used |= {f"attributes.{name}": template for name, template in descriptor.attributes.items()}
+    used |= {f"tables.{name}.match": table.match for name, table in descriptor.tables.items()}
+    for n, spec in enumerate(descriptor.specs):
+        used |= {f"annotations.{n}.{key}": getattr(spec, key, None) for key in ("value", "match")}
+    for where, template in used.items():
+        for name in sorted(templates.captures_of(template or "") - known):
+            raise UserError(f"{descriptor.id}: {where}: {name!r} is not captured{did_you_mean(name, known)}")
 
 
 def walk(root: Path) -> list[str]:

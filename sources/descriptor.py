@@ -6,7 +6,7 @@ errors with the near name, scalars stay strings. docs/adding-a-data-set.md expla
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -33,7 +33,7 @@ class License(Strict):
     """SPDX identifier where there is one."""
     url: str | None = None
     redistribute: bool = False
-    """May pictures be passed on? False keeps them out of an exported set that is meant to be published."""
+    """May pictures be passed on? Goes to every row and to the data set card."""
     commercial: bool = False
 
 
@@ -225,17 +225,24 @@ class Descriptor(Strict):
         return self.annotations
 
 
-def load(name: str) -> tuple[Descriptor, Path]:
-    """Read a descriptor by catalog name or path.
+class Loaded(NamedTuple):
+    """A descriptor as it was found."""
 
-    Returns:
-        The descriptor, and the folder that its `root` is relative to.
+    descriptor: Descriptor
+    folder: Path
+    """What its `root` is relative to."""
+    text: str
+
+
+def load(name: str) -> Loaded:
+    """Read a descriptor by catalog name or path.
 
     Raises:
         UserError: Unknown name, or a fault in the file: one line.
     """
     path = discovery.find("source", "sources/catalog", ".yaml", name)
-    return parse(read_text(path), str(path)), path.resolve().parent
+    text = read_text(path)
+    return Loaded(parse(text, str(path)), path.resolve().parent, text)
 
 
 def parse(text: str, where: str) -> Descriptor:

@@ -166,7 +166,7 @@ def test_a_declared_encoding_is_used(data_set):
         (("key: image", "key: imge"), "table t: no column 'imge'; did you mean 'image'?"),
         (("path: t.csv", "path: x.csv"), "table t: x.csv: No such file or directory"),
         (("key: image", "key: image, encoding: utf-99"), "table t: unknown encoding 'utf-99'"),
-        (("{t.patient}", "{t.patnt}"), "'t.patnt' is not captured; captured are"),
+        (("{t.patient}", "{t.patnt}"), "cases.group: 't.patnt' is not captured; did you mean 't.patient'?"),
         (("img/{stem}.png", "img/{stem}.jpg"), "toy: no file fits cases.match 'img/{stem}.jpg' in"),
     ],
 )

@@ -93,7 +93,10 @@ def test_the_first_check_that_fails_gives_the_reason():
     assert checks.failed(one, {"question": name, "answer": "?"}) == (
         "check_question_keeps_secret", f"the question names its answer, {name}"
     )  # fmt: skip
-    assert checks.failed(one, {"question": "What?", "answer": "?"}) == ("check_answer", f"the answer does not name {name}")
+    assert checks.failed(one, {"question": "What?", "answer": "?"}) == (
+        "check_answer",
+        f"the answer does not name {name}",
+    )
 
 
 def test_an_unknown_check_is_refused_with_the_near_name():

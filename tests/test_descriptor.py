@@ -104,7 +104,7 @@ def test_windows_and_limits_have_a_short_form():
 
 def test_a_descriptor_loads_by_path_with_the_folder_it_lies_in(tmp_path):
     (tmp_path / "toy.yaml").write_text(MINIMAL)
-    found, folder = descriptor.load(str(tmp_path / "toy.yaml"))
+    found, folder, _ = descriptor.load(str(tmp_path / "toy.yaml"))
     assert (found.id, folder) == ("toy", tmp_path.resolve())
     with pytest.raises(UserError, match=r"source nowhere/x\.yaml: no such file"):
         descriptor.load("nowhere/x.yaml")
@@ -112,7 +112,7 @@ def test_a_descriptor_loads_by_path_with_the_folder_it_lies_in(tmp_path):
 
 @pytest.mark.parametrize("path", CATALOG, ids=lambda path: path.stem)
 def test_every_file_in_the_catalog_loads_under_its_own_name(path):
-    found, folder = descriptor.load(path.stem)
+    found, folder, _ = descriptor.load(path.stem)
     assert found.id == path.stem
     assert folder == path.parent
 

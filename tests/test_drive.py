@@ -49,7 +49,9 @@ def rows(run: Path, kind: str) -> int:
     return sum(pq.read_metadata(file).num_rows for file in (run / kind).rglob("*.parquet"))
 
 
-def test_the_same_command_again_does_nothing_and_says_so(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_same_command_again_does_nothing_and_says_so(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     call = ["run", str(demo / "chest.yaml"), str(demo / "torso.yaml"), "--out", str(tmp_path / "run"), "--workers", "1"]
     assert main(call) == 0
     before = {**times(tmp_path / "run"), "report": (tmp_path / "run/report.html").stat().st_mtime_ns}
@@ -70,12 +72,36 @@ def test_stages_one_by_one_make_the_same_files_as_run(demo: Path, tmp_path: Path
 
 
 def test_a_stage_before_its_time_says_what_to_run_first(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["curate", str(tmp_path / "run"), str(demo / "blood.yaml")]) == 2
-    assert "run `medgloss ingest` first" in capsys.readouterr().err
+    assert main(["curate", str(tmp_path / "run")]) == 2
+    assert "begin with `medgloss ingest" in capsys.readouterr().err
+    assert main(["ingest", str(tmp_path / "run"), str(demo / "blood.yaml"), "--workers", "1"]) == 0
+    assert main(["curate", str(tmp_path / "run")]) == 2
+    assert "curate: 1 shards have not been through generate" in capsys.readouterr().err
+
+
+def test_later_stages_and_the_report_need_no_data(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = tmp_path / "run"
+    assert main(["ingest", str(run), str(demo / "blood.yaml"), "--workers", "1"]) == 0
+    shutil.rmtree(demo)
+    monkeypatch.chdir(tmp_path)
+    for stage in ("generate", "curate", "export"):
+        assert main([stage, "run", "--workers", "1"]) == 0
+    (run / "report.html").unlink()
+    assert main(["report", "run"]) == 0
+    assert "phantom_blood" in (run / "report.html").read_text()
 
 
 def test_one_added_case_touches_one_shard(demo: Path, tmp_path: Path):
-    call = ["run", str(demo / "chest.yaml"), "--out", str(tmp_path / "run"), "--shards", "phantom_chest=8", "--workers", "1"]
+    call = [
+        "run",
+        str(demo / "chest.yaml"),
+        "--out",
+        str(tmp_path / "run"),
+        "--shards",
+        "phantom_chest=8",
+        "--workers",
+        "1",
+    ]
     assert main(call) == 0
     before = times(tmp_path / "run")
     table = demo / "chest" / "labels.csv"
@@ -92,7 +118,16 @@ def test_one_added_case_touches_one_shard(demo: Path, tmp_path: Path):
 
 
 def test_one_added_coco_picture_touches_one_shard(demo: Path, tmp_path: Path):
-    call = ["run", str(demo / "blood.yaml"), "--out", str(tmp_path / "run"), "--shards", "phantom_blood=4", "--workers", "1"]
+    call = [
+        "run",
+        str(demo / "blood.yaml"),
+        "--out",
+        str(tmp_path / "run"),
+        "--shards",
+        "phantom_blood=4",
+        "--workers",
+        "1",
+    ]
     assert main(call) == 0
     before = times(tmp_path / "run")
     path = demo / "blood" / "annotations.json"
@@ -148,7 +183,16 @@ def test_a_changed_prompt_redoes_generation_and_not_ingest(demo: Path, tmp_path:
 
 
 def test_a_case_that_is_gone_leaves_nothing_behind(demo: Path, tmp_path: Path):
-    call = ["run", str(demo / "torso.yaml"), "--out", str(tmp_path / "run"), "--shards", "phantom_torso=8", "--workers", "1"]
+    call = [
+        "run",
+        str(demo / "torso.yaml"),
+        "--out",
+        str(tmp_path / "run"),
+        "--shards",
+        "phantom_torso=8",
+        "--workers",
+        "1",
+    ]
     assert main(call) == 0
     assert len(list((tmp_path / "run" / "records").rglob("*.parquet"))) == 2
     shutil.rmtree(demo / "torso" / "case_b")
@@ -165,7 +209,12 @@ def drop_one_row(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "ledger"),
-    [("records", "pictures"), ("samples", "requests"), ("rejected/ingest", "regions"), ("rejected/generate", "requests")],
+    [
+        ("records", "pictures"),
+        ("samples", "requests"),
+        ("rejected/ingest", "regions"),
+        ("rejected/generate", "requests"),
+    ],
 )
 def test_a_row_that_goes_missing_fails_the_run(
     demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, ledger: str
@@ -187,7 +236,8 @@ def test_a_row_that_goes_missing_fails_the_run(
 
 
 def test_a_lost_case_row_fails_the_run(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (demo / "chest" / "labels.csv").open("a").write("gone.png,p99,F,PA,normal\n")
+    table = demo / "chest" / "labels.csv"
+    table.write_text(table.read_text() + "gone.png,p99,F,PA,normal\n")
     call = ["run", str(demo / "chest.yaml"), "--out", str(tmp_path / "run"), "--workers", "1"]
     assert main(call) == 0
     assert "cases: 25 = 24 kept + 1 rejected" in capsys.readouterr().out

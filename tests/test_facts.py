@@ -147,8 +147,13 @@ def test_the_whole_picture_is_in_the_center_and_its_far_corner_in_the_last_ninth
 
 def test_places_are_the_regions_with_a_box():
     first, second, tumor = facts(kidneys()).places
-    assert first == (type(first)("right kidney", (100, 450, 300, 700), "middle left", 1234.6, True, Box(20, 90, 60, 140)))
-    assert (second.name, second.position) == ("left kidney", "middle right")  # of the picture: the patient is seen from below
+    assert first == (
+        type(first)("right kidney", (100, 450, 300, 700), "middle left", 1234.6, True, Box(20, 90, 60, 140))
+    )
+    assert (second.name, second.position) == (
+        "left kidney",
+        "middle right",
+    )  # of the picture: the patient is seen from below
     assert (tumor.name, tumor.area_mm2) == ("kidney tumor", None)
     assert facts(chest()).places == ()
 
@@ -312,7 +317,9 @@ def test_the_right_modality_is_at_its_letter():
 
 def test_no_distractor_is_an_ancestor_or_a_descendant():
     lobes = record(modality="ct", regions=(region("lung", (0, 0, 40, 40), side="left"),))
-    space = [Label(name, None) for name in ("heart", "lung", "lung_lower_lobe", "respiratory_system", "liver", "spleen")]
+    space = [
+        Label(name, None) for name in ("heart", "lung", "lung_lower_lobe", "respiratory_system", "liver", "spleen")
+    ]
     shown = {name for seed in SEEDS[:100] for name in facts(lobes, space=space, seed=seed).choices}
     assert shown == {"left lung", "heart", "liver", "spleen"}
 

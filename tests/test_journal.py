@@ -158,7 +158,9 @@ def test_adding_flushes_what_has_waited(store, monkeypatch):
 @pytest.mark.parametrize("text", ["", '{"caption": "x"}', "肺" * 5_000], ids=["empty", "short", "long"])
 def test_a_row_costs_at_most_500_bytes_over_its_text(store, text):
     written(
-        store, SHARD, reply("f" * 64, text, model="lingshu-medical-mllm/Lingshu-32B", endpoint="https://api.openai.com/v1")
+        store,
+        SHARD,
+        reply("f" * 64, text, model="lingshu-medical-mllm/Lingshu-32B", endpoint="https://api.openai.com/v1"),
     )
     data = store.read(f"journal/{SHARD}-0001.jsonl")
     assert len(data) <= len(text.encode()) + 500

@@ -40,7 +40,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def planned(folder: Path, name: str) -> CasePlan:
-    descriptor, base = load(str(folder / f"{name}.yaml"))
+    descriptor, base, _ = load(str(folder / f"{name}.yaml"))
     return plan(descriptor, base / descriptor.root)
 
 

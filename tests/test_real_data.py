@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def source_of(name: str, **changes) -> Source:
-    found, _ = descriptor.load(str(HERE / f"{name}.yaml"))
+    found, _, _ = descriptor.load(str(HERE / f"{name}.yaml"))
     root = DATA / found.root
     if not root.is_dir():
         pytest.skip(f"{root} is not there")

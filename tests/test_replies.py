@@ -78,7 +78,10 @@ def test_what_is_no_json_is_told_so(text):
         ('{"question": "What?", "answer": null}', "answer: Input should be a valid string"),
         ('{"question": "What?", "answer": "  "}', "answer: String should have at least 1 character"),
         ('{"question": "%s", "answer": "b"}' % ("x" * 20_001), "question: String should have at most 20000 characters"),
-        ('{"question": "\\ud800", "answer": "b"}', "question: Input should be a valid string, unable to parse raw data"),
+        (
+            '{"question": "\\ud800", "answer": "b"}',
+            "question: Input should be a valid string, unable to parse raw data",
+        ),
         ('["What?", "A lung."]', "reply: Input should be a valid dictionary"),
         ("null", "reply: Input should be a valid dictionary"),
         ('"question"', "reply: Input should be a valid dictionary"),

@@ -3,8 +3,6 @@
 from pipeline.settings import Splits
 from pipeline.store import digest
 
-SPLITS = ("train", "validation", "test")
-
 
 def split_of(source: str, group: str, splits: Splits, seed: str) -> str:
     """Return the split of a group, by the hash of its name: added groups move no other.

@@ -37,7 +37,7 @@ class Line:
     backend: Backend
     spec: BackendSpec
     slots: int
-    feed: asyncio.Queue[Request | None] = field(default_factory=asyncio.Queue)
+    feed: asyncio.Queue[Request] = field(default_factory=asyncio.Queue)
     waiting: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
     failures: int = 0
@@ -163,7 +163,7 @@ class Generator:
     async def _serve(self, line: Line) -> None:
         """Hand each reply of a backend to who waits for it."""
         try:
-            async for reply in line.backend.open(_drained(line.feed)):
+            async for reply in line.backend.open(_wanted(line)):
                 waiting = line.waiting.pop(reply.key, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(reply)
@@ -269,9 +269,13 @@ _FINAL = ("server_busy", "server_error", "request_refused", "model_refused", "co
 """Reasons that asking once more with the next attempt would not change."""
 
 
-async def _drained(feed: asyncio.Queue[Request | None]) -> AsyncIterator[Request]:
-    while (request := await feed.get()) is not None:
-        yield request
+async def _wanted(line: Line) -> AsyncIterator[Request]:
+    """Feed a backend, less what nobody waits for any more: a run that was stopped must not go on paying."""
+    while True:
+        request = await line.feed.get()
+        answer = line.waiting.get(request.key)
+        if answer is not None and not answer.done():
+            yield request
 
 
 async def _flush_often(segment: Segment) -> None:

@@ -50,7 +50,7 @@ CHEST = descriptor(
     body_part="chest",
     root="chest",
     cases={"match": "{class}/{stem}.png", "id": "{class}/{stem}", "group": "{t.patient}"},
-    tables={"t": {"path": "labels.csv", "key": "image", "match": "{name}"}},
+    tables={"t": {"path": "labels.csv", "key": "image", "match": "{name}", "lists_cases": True}},
     annotations=[
         {"kind": "classes", "value": "{class}", "labels": {name: name for name in FINDINGS}, "complete": True}
     ],

@@ -46,7 +46,7 @@ _DAY, _TIME = "20240102", "030405"
 _FACTS: dict[str, Any] = {
     "modality": "ct",
     "body_part": "abdomen",
-    "slices": {"every": 8},
+    "slices": {"every": 4},
     "display": {"window": "soft_tissue"},
 }
 TORSO = phantom_pictures.descriptor(

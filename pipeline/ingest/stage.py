@@ -1,7 +1,7 @@
 """The ingest stage: a case in, its records and what was left out."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from pipeline.ingest.windows import Bounds, bounds, grey
 from pipeline.records import Box, Case, Level, Origin, Picture, Record, Region, Rejected
 from pipeline.vocabulary import Vocabulary
 from sources.annotation import Annotation, Given, LabelVolume, Mark, Marks, Segments, StructureVolumes
+from sources.cases import form_of
 from sources.descriptor import AnnotationSpec, Descriptor, layout
 from sources.templates import fill
 
@@ -84,14 +85,6 @@ def read_case(case: Case, source: Source) -> Read:
     return out
 
 
-def form_of(case: Case, descriptor: Descriptor) -> str:
-    """Return how a case is read: picture, volume or series."""
-    if descriptor.cases.form:
-        return descriptor.cases.form
-    name = case.files["image"][0].lower()
-    return "volume" if name.endswith((".nii", ".nii.gz")) else "series" if name.endswith(".dcm") else "picture"
-
-
 def _annotations(case: Case, source: Source) -> list[tuple[AnnotationSpec, Annotation]]:
     """Read what is known of a case; annotations that say nothing of it are left out."""
     found = []
@@ -108,16 +101,16 @@ def _origin(source: Source) -> Origin:
     return next((origin for origin in ORIGINS if origin in origins), "classification")
 
 
-def _annotated(source: Source) -> tuple[str, ...]:
-    """Return the labels that were looked for on every picture: those of the complete annotations."""
+def _looked_for(source: Source, specs: Iterable[AnnotationSpec]) -> frozenset[str]:
+    """Return the labels that were looked for: those of the complete annotations among the ones that speak of a case."""
     found = set()
-    for spec in source.descriptor.specs:
+    for spec in specs:
         for raw in spec.labels if spec.complete else ():
             rule = spec.rule(raw)
             concept = source.vocabulary.meaning(rule.label or raw).concept
             if concept and not rule.drop:
                 found.add(concept)
-    return tuple(sorted(found))
+    return frozenset(found)
 
 
 def _region(source: Source, spec: AnnotationSpec, raw: str, certain: bool = True) -> Region | None:
@@ -128,6 +121,14 @@ def _region(source: Source, spec: AnnotationSpec, raw: str, certain: bool = True
     concept, side = source.vocabulary.meaning(rule.label or raw)
     known = rule.label or raw
     return Region(concept, known if concept is None else raw, side=rule.side or side, certain=certain and spec.certain)
+
+
+class Laid(NamedTuple):
+    """The regions of one picture."""
+
+    regions: tuple[Region, ...]
+    doubted: frozenset[str | None]
+    """Labels with a region that was left out: neither present nor absent."""
 
 
 # ---- 2D pictures
@@ -146,11 +147,12 @@ def _read_picture(case: Case, source: Source, out: Read) -> None:
             raise Unusable("size_mismatch", f"picture is {width}x{height} px, annotated at {annotation.size}")
     out.tally.pictures_cut += 1
     record_id = f"{case.source}/{case.id}/image"
-    regions = _marked(record_id, annotations, picture, source, out)
+    laid = _marked(record_id, annotations, picture, source, out)
     if not annotations and source.descriptor.cases.unlabelled == "reject":
         out.reject(record_id, "record", "unlabelled", "no annotation speaks of it; cases.unlabelled: keep keeps it")
         return
-    _keep(record_id, case, source, picture, regions, decoded.history, out)
+    looked_for = _looked_for(source, (spec for spec, _ in annotations))
+    _keep(record_id, case, source, picture, laid, looked_for, decoded.history, out)
 
 
 def _marked(
@@ -159,9 +161,9 @@ def _marked(
     picture: Picture,
     source: Source,
     out: Read,
-) -> list[Region]:
+) -> Laid:
     found = [(s, m) for s, a in annotations if isinstance(a, Marks) for m in a.marks]
-    kept = []
+    kept, doubted = list[Region](), set[str | None]()
     for n, (spec, mark) in enumerate(found):
         region = _region(source, spec, mark.raw)
         if region is None:
@@ -170,8 +172,9 @@ def _marked(
         try:
             kept.append(_placed(region, mark, picture, source.descriptor.limits.min_box_px))
         except Unusable as error:
+            doubted.add(region.label)
             out.reject(f"{record_id}/r{n:03d}", "region", error.reason, error.detail)
-    return kept
+    return Laid(tuple(kept), frozenset(doubted))
 
 
 def _placed(region: Region, mark: Mark, picture: Picture, min_box_px: float) -> Region:
@@ -217,14 +220,15 @@ def _read_volume(case: Case, source: Source, out: Read) -> None:
     series = form_of(case, source.descriptor) == "series"
     volume = dicom.read_series(paths) if series else volumes.read(paths[0], geometry.assume)
     annotations = _annotations(case, source)
-    if not annotations:
-        raise Unusable("unlabelled", "no annotation speaks of it")
+    if not annotations and source.descriptor.cases.unlabelled == "reject":
+        raise Unusable("unlabelled", "no annotation speaks of it; cases.unlabelled: keep keeps it")
     window = bounds(
         source.descriptor.display.window, source.modality, volume.array, source.vocabulary, source.descriptor.id
     )
     found = _found(volume, annotations, source)
+    looked_for = _looked_for(source, (spec for spec, _ in annotations))
     for axis in source.descriptor.slices.planes:
-        _cut_plane(axis, case, source, volume, window, found[axis], out)
+        _cut_plane(axis, case, source, volume, window, found[axis], looked_for, out)
 
 
 def _layers(
@@ -295,6 +299,7 @@ def _cut_plane(
     volume: Volume,
     window: Bounds,
     found: dict[int, list[OnSlice]],
+    looked_for: frozenset[str],
     out: Read,
 ) -> None:
     slices = source.descriptor.slices
@@ -304,9 +309,9 @@ def _cut_plane(
     out.tally.pictures_not_selected += len(all_cuts) - len(wanted)
     for cut in wanted:
         record_id = f"{case.source}/{case.id}/{axis}/{'xyz'['sca'.index(axis[0])]}{cut.number:04d}"
-        regions = _slice_regions(record_id, cut, found.get(cut.number, []), source, out)
+        laid = _slice_regions(record_id, cut, found.get(cut.number, []), source, out)
         picture = _slice_picture(volume, cut, window)
-        _keep(record_id, case, source, picture, regions, (f"window {window.name}",), out)
+        _keep(record_id, case, source, picture, laid, looked_for, (f"window {window.name}",), out)
 
 
 def _slice_picture(volume: Volume, cut: Cut, window: Bounds) -> Picture:
@@ -332,19 +337,20 @@ def _slice_picture(volume: Volume, cut: Cut, window: Bounds) -> Picture:
     )
 
 
-def _slice_regions(record_id: str, cut: Cut, found: Sequence[OnSlice], source: Source, out: Read) -> list[Region]:
-    kept = []
+def _slice_regions(record_id: str, cut: Cut, found: Sequence[OnSlice], source: Source, out: Read) -> Laid:
+    kept, doubted = list[Region](), set[str | None]()
     for n, (spec, raw, known, region) in enumerate(found):
         out.tally.regions_found += 1
+        plain = _region(source, spec, raw)
+        assert plain is not None  # dropped labels were left out when regions were found
         try:
             if not known:
                 raise Unusable("unknown_label_id", f"label id {raw} is not in the descriptor's labels")
-            plain = _region(source, spec, raw)
-            assert plain is not None  # dropped labels were left out when regions were found
             kept.append(_sized(plain, region, cut, source.descriptor))
         except Unusable as error:
+            doubted.add(plain.label)
             out.reject(f"{record_id}/r{n:03d}", "region", error.reason, f"{raw}: {error.detail}")
-    return kept
+    return Laid(tuple(kept), frozenset(doubted))
 
 
 def _sized(region: Region, found: masks.Found, cut: Cut, descriptor: Descriptor) -> Region:
@@ -384,13 +390,14 @@ def _keep(
     case: Case,
     source: Source,
     picture: Picture,
-    regions: Sequence[Region],
+    laid: Laid,
+    looked_for: frozenset[str],
     history: tuple[str, ...],
     out: Read,
 ) -> None:
     """Make a record, or reject the picture with its regions."""
-    descriptor, modality = source.descriptor, source.modality
-    annotated = _annotated(source)
+    descriptor, modality, regions = source.descriptor, source.modality, laid.regions
+    annotated = tuple(sorted(looked_for - laid.doubted))
     problem = None
     if min(picture.width, picture.height) < descriptor.limits.min_side_px:
         problem = (
@@ -415,7 +422,7 @@ def _keep(
             department=descriptor.department or vocabulary.department(regions, modality),
             task=descriptor.task or vocabulary.task(regions, modality),
             origin=_origin(source),
-            regions=tuple(regions),
+            regions=regions,
             annotated=annotated,
             attributes=_attributes(case, descriptor),
             body_part=descriptor.body_part,

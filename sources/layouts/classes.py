@@ -29,9 +29,8 @@ class Spec(AnnotationSpec):
 
 def read(spec: Spec, case: Case, given: Given) -> Marks | None:
     """Return the labels of a case; None where the value is empty."""
-    try:
-        value = templates.fill(spec.value, case.captures).strip()
-    except KeyError:
+    if not templates.captures_of(spec.value) <= set(case.captures):
         return None
+    value = templates.fill(spec.value, case.captures).strip()
     raws = value.split(spec.separator) if spec.separator else [value]
     return Marks(tuple(Mark(raw.strip()) for raw in raws if raw.strip())) if value else None

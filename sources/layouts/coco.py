@@ -28,7 +28,7 @@ class Spec(AnnotationSpec):
 
 
 def index(spec: Spec, path: Path) -> dict[str, str]:
-    """Return `file_name` to what the file says of it, as JSON.
+    """Return `file_name` to what the file says of it, as JSON; boxes of an image that is not listed stand apart.
 
     Raises:
         UserError: It is not COCO JSON.
@@ -41,13 +41,16 @@ def index(spec: Spec, path: Path) -> dict[str, str]:
             if spec.keep_crowd or not entry.get("iscrowd"):
                 label = names.get(entry["category_id"], f"category {entry['category_id']}")
                 marks[entry["image_id"]].append([label, entry.get("bbox")])
-        return {
-            str(image["file_name"]): json.dumps(
-                {"size": [image.get("width"), image.get("height")], "marks": marks.get(image["id"], [])},
-                separators=(",", ":"),
-            )
-            for image in data["images"]
-        }
+        sizes, listed = dict[str, list[Any]](), dict[str, list[Any]]()
+        for image in data["images"]:
+            # one file name may stand twice, as when two readers' exports were joined: the boxes of both count
+            name = str(image["file_name"])
+            sizes.setdefault(name, [image.get("width"), image.get("height")])
+            listed.setdefault(name, []).extend(marks.pop(image["id"], []))
+        for image_id, left in marks.items():
+            sizes[f"image {image_id}"], listed[f"image {image_id}"] = [None, None], left
+        entries = {name: {"size": sizes[name], "marks": found} for name, found in listed.items()}
+        return {name: json.dumps(entry, separators=(",", ":")) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path.name}: not COCO JSON ({type(error).__name__}: {error})") from None
 

@@ -40,11 +40,13 @@ def read(spec: Spec, case: Case, given: Given) -> StructureVolumes | None:
     """Return the structures of a case.
 
     Raises:
-        Unusable: `missing_mask`.
+        Unusable: `missing_mask`; `ambiguous_annotation`.
     """
     found = {}
     for file in given.files:
         captures = templates.match(spec.path, file)
+        if captures and captures["label"] in found:
+            raise Unusable("ambiguous_annotation", f"two files fit the path for label {captures['label']}")
         if captures:
             found[captures["label"]] = file
     if not found:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pipeline.errors import Unusable
 from pipeline.records import Case, Origin
-from sources.annotation import Given, Segments
+from sources.annotation import Given, Segments, only_one
 from sources.descriptor import AnnotationSpec
 
 ORIGIN: Origin = "segmentation_3d"
@@ -23,8 +23,9 @@ def read(spec: Spec, case: Case, given: Given) -> Segments | None:
     """Return the segmentation of a case.
 
     Raises:
-        Unusable: `missing_mask`.
+        Unusable: `missing_mask`; `ambiguous_annotation`.
     """
     if not given.files:
         raise Unusable("missing_mask", "no file fits the segmentation's path")
+    only_one(given)
     return Segments(given.files[0])

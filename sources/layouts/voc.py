@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from pipeline.errors import Unusable
 from pipeline.records import Box, Case, Origin
-from sources.annotation import Given, Mark, Marks
+from sources.annotation import Given, Mark, Marks, only_one
 from sources.descriptor import AnnotationSpec
 
 ORIGIN: Origin = "detection"
@@ -30,10 +30,11 @@ def read(spec: Spec, case: Case, given: Given) -> Marks | None:
     """Return the boxes of a picture; None where it has no file.
 
     Raises:
-        Unusable: `bad_annotation`, the file is not the XML it should be.
+        Unusable: `ambiguous_annotation`; `bad_annotation`, the file is not the XML it should be.
     """
     if not given.files:
         return None
+    only_one(given)
     data = (given.root / given.files[0]).read_bytes()
     plain = data.replace(b"\0", b"")  # of UTF-16 too
     if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:

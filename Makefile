@@ -13,7 +13,7 @@ LIGHT := not slow and not recipes and not vllm and not browser and not chaos
 
 demo: .venv/installed  ## phantoms in, training set out: runs/demo
 	$(BIN)/medgloss demo-data runs/demo-data
-	$(BIN)/medgloss run runs/demo-data/*.yaml --out runs/demo
+	$(BIN)/medgloss run runs/demo-data/*.yaml --out runs/demo --split train=0.8 --split validation=0.1 --split test=0.1
 
 test: .venv/installed  ## all but the heavy tests
 	$(BIN)/python -m pytest -m '$(LIGHT)'

@@ -38,6 +38,7 @@ MODULES = {
     "pyarrow": "pyarrow",
     "pydantic": "pydantic",
     "pydicom": "pydicom",
+    "pylibjpeg": "pylibjpeg",
     "pylibjpeg-openjpeg": "openjpeg",
     "pylibjpeg-rle": "rle",
     "pyjpegls": "jpeg_ls",

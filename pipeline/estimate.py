@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pipeline.check import spread
 from pipeline.generate import models, prompting, stage
 from pipeline.generate.facts import Label
-from pipeline.generate.prompting import Ask, Prompt
+from pipeline.generate.prompting import Ask
 from pipeline.ingest.stage import Source, read_case
 from pipeline.plan import RunPlan
 from pipeline.records import Kind, Record, Usage
-from pipeline.settings import BackendSpec, Settings
+from pipeline.settings import Settings
 
 MOST_RECORDS = 100
 """Of a source whose requests are counted; the rest is taken to be alike."""
@@ -143,13 +143,6 @@ def space_of(records: Iterable[Record]) -> tuple[Label, ...]:
     return tuple(Label(concept, side) for concept, side in sorted(found, key=lambda label: (label[0], label[1] or "")))
 
 
-def answering(prompt: Prompt, settings: Settings) -> BackendSpec:
-    """Return the backend that answers a prompt: the one its head fixes, its role's, or the default."""
-    if prompt.head.backend is not None:
-        return BackendSpec(backend=prompt.head.backend)
-    return settings.backends.get(prompt.head.role, settings.backends["default"])
-
-
 def text_tokens(text: str) -> float:
     """Estimate the tokens of a text without its model's tokeniser.
 
@@ -165,7 +158,7 @@ def text_tokens(text: str) -> float:
 def _part(asks: Sequence[Ask], settings: Settings, times: float) -> Part:
     """Estimate one prompt on one source, each request standing for so many."""
     prompt = asks[0].prompt
-    spec = answering(prompt, settings)
+    spec = stage.answering(prompt, settings.backends)
     if spec.backend == "template":
         return Part(prompt.head.kind, None, len(asks) * times)
     refused = sum(stage.forbidden(ask.record, spec) is not None for ask in asks)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pipeline import pictures, plan
 from pipeline.check import spread, write_file
 from pipeline.errors import Unusable, UserError, did_you_mean
-from pipeline.estimate import answering, space_of, table
+from pipeline.estimate import space_of, table
 from pipeline.generate import checks, prompting, replies, stage
 from pipeline.generate.facts import Facts, Label, facts_of, name_of
 from pipeline.generate.prompting import Ask, Prompt
@@ -194,7 +194,7 @@ def _missing(prompt: Prompt, facts: Facts) -> str:
 
 
 def _ask(ask: Ask, settings: Settings) -> Iterator[str]:
-    prompt, spec = ask.prompt, answering(ask.prompt, settings)
+    prompt, spec = ask.prompt, stage.answering(ask.prompt, settings.backends)
     by_template = prompt.head.backend == "template"
     no_model = spec.backend == "template" and not by_template
     request = prompting.request(ask, spec.model, settings.max_side)

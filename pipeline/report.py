@@ -67,7 +67,7 @@ def report(run: RunPlan, store: Store, manifest: Manifest, found: list[Ledger]) 
     sections = {
         "To look at": _notes(run, seen, found),
         "Ledgers": _ledgers(found),
-        "Sources": _sources(run, seen),
+        "Sources": _sources(run, manifest, seen),
         "Pictures": _shares(OF_PICTURES, seen, vocabulary) or _none("No picture was kept."),
         "Samples": _shares(OF_SAMPLES, seen, vocabulary) or _none("No samples: generate has made none yet."),
         "Labels": _labels(seen, vocabulary),
@@ -200,10 +200,12 @@ def _ledgers(found: Sequence[Ledger]) -> Html:
     return Html(_table(("", "found", "kept", "not selected", "rejected", ""), lines) + _none(what + missing))
 
 
-def _sources(run: RunPlan, seen: Tally) -> Html:
+def _sources(run: RunPlan, manifest: Manifest, seen: Tally) -> Html:
     counted, lines = ("pictures", "regions", "samples", "rejected"), []
     for name, source in run.sources.items():
-        about, cases = source.descriptor, sum(map(len, source.shards.values()))
+        about = source.descriptor
+        files = [files_of("ingest", shard)[0] for shard in source.shards]
+        cases = sum(manifest.lines[file].counts["cases_listed"] for file in files if file in manifest.lines)
         allowed = ["yes" if yes else "no" for yes in (about.license.redistribute, about.license.commercial)]
         numbers = (seen.sources[name][column] for column in counted)
         title = Html(_tag("b", name) + _tag("small", about.title))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.strict import Strict, checked, dump_yaml, load_yaml, read_text
 
@@ -37,6 +37,13 @@ class BackendSpec(Strict):
     """The provider has promised to keep nothing."""
     allow_local_data: bool = False
     """The endpoint is on the hospital's own network: sources with `egress: local` may be sent to it."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, url: str) -> str:
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise ValueError("the address must not hold a user or password: they would stand in run.yaml; use key_env")
+        return url
 
 
 class Splits(Strict):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jsonlines
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -141,10 +142,10 @@ class Appender:
         if not self._pending:
             return
         data = b"".join(self._pending)
-        self._pending.clear()
         if not self._store.local:
+            self._store.write(self._file, self._whole + data)
             self._whole += data
-            self._store.write(self._file, self._whole)
+            self._pending.clear()
             return
         path = Path(self._store.at(self._file))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +158,7 @@ class Appender:
             if sync:
                 out.flush()
                 os.fsync(out.fileno())
+        self._pending.clear()  # last: what could not be written, as on a full disk, is tried again
 
 
 class Manifest:
@@ -193,14 +195,9 @@ def _json(row: Mapping[str, Any]) -> bytes:
 
 
 def json_lines(data: bytes) -> Iterator[dict[str, Any]]:
-    """Parse lines of JSON; a last line without its newline was cut off by a kill and is left out."""
+    """Parse lines of JSON; what a kill tore off, at the end or where a new writer went on, is left out."""
     whole, _, _ = data.rpartition(b"\n")
-    for line in whole.split(b"\n"):
-        if line:
-            try:
-                yield json.loads(line)
-            except ValueError:  # a torn line in the middle: a new writer went on after a kill
-                continue
+    yield from jsonlines.Reader(whole.split(b"\n")).iter(type=dict, skip_empty=True, skip_invalid=True)
 
 
 def _sync_folder(folder: Path) -> None:

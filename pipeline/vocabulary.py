@@ -59,6 +59,8 @@ class Term(Strict):
     en: str
     zh: str
     abbreviation: str | None = None
+    alike: tuple[str, ...] = ()
+    """Ids of modalities that a picture could be called as well: no wrong answers for it."""
     synonyms: tuple[str, ...] = ()
 
 
@@ -179,13 +181,13 @@ class Vocabulary:
         for region in regions:
             if region.label:
                 # a dozen ribs must not outvote the liver: what fills most of the picture decides
-                areas[region.label] += region.area_px or 1.0
+                areas[region.label] += region.area_px or 0.0
         votes: defaultdict[str, float] = defaultdict(float)
         for label, area in areas.items():
             table: dict[str, str] = getattr(self.concepts[label], column)
             value = table.get(modality, table.get("default"))
             if value:
-                votes[value] += area
+                votes[value] += max(1.0, area)
         return min(votes, key=lambda value: (-votes[value], value)) if votes else None
 
     @functools.cached_property

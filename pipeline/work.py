@@ -19,7 +19,7 @@ from pipeline.generate.stage import Generator
 from pipeline.ingest.stage import Source, read_case
 from pipeline.records import Case, Coordinator, Rejected, Shard, Stage
 from pipeline.settings import Settings
-from pipeline.store import Line, Store, read_table, write_table
+from pipeline.store import Line, Store, digest, read_table, write_table
 from pipeline.vocabulary import Vocabulary
 from sources.descriptor import Descriptor
 
@@ -128,7 +128,8 @@ class Worker:
                 job.settings.max_side,
             )
         records = list(rows.read_records(job.store, [files_of("ingest", task.shard)[0]]))
-        name = f"{task.shard.source}-{task.shard.stem}"
+        # runs that share a journal never write into each other's segments
+        name = f"{digest([job.store.root])[:8]}-{task.shard.source}-{task.shard.stem}"
         outcome = await self._generator.generate(name, records, task.space, job.settings.seed)
         samples = [rows.sample_row(sample) for sample in outcome.samples]
         return self._write(task, rows.SAMPLE, samples, outcome.rejected, {"requests": outcome.planned})

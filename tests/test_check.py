@@ -74,10 +74,10 @@ def test_a_source_that_is_as_expected_is_ok(demo: Path) -> None:
 
 def test_a_volume_tells_sides_window_and_geometry(demo: Path) -> None:
     text = check(str(demo / "torso_dicom.yaml"), Settings(sources=()), None).text
-    assert "pictures      80 cut, 70 not selected, 10 kept" in text
-    assert "       7 kidney (left 4, right 3)" in text
-    assert "windows       soft_tissue -160..240 (10)" in text
-    assert "geometry      geometry known (10), plane axial (10)" in text
+    assert "pictures      80 cut, 60 not selected, 20 kept" in text
+    assert "      15 kidney (left 8, right 7)" in text
+    assert "windows       soft_tissue -160..240 (20)" in text
+    assert "geometry      geometry known (20), plane axial (20)" in text
 
 
 def test_the_text_holds_no_absolute_path(demo: Path) -> None:

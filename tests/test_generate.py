@@ -332,7 +332,8 @@ def test_a_reply_that_can_not_be_used_is_asked_for_once_more_as_another_request(
         assert server.stats()["distinct"] == server.stats()["requests"] == 2
     first, second = rows(store)
     assert (first["outcome"], second["outcome"]) == ("ok", "ok")
-    assert first["key"] != second["key"] == sample.calls[0].key
+    assert first["key"] != second["key"] == sample.calls[1].key
+    assert [(call.stage, call.key) for call in sample.calls] == [("unusable", first["key"]), ("default", second["key"])]
 
 
 def test_a_reply_that_fails_a_check_is_rejected_with_the_checks_name(store):

@@ -33,7 +33,9 @@ class Head(NamedTuple):
 
 
 def digests(run: Path) -> dict[str, str]:
-    files = [f for kind in ("records", "samples", "curated", "dataset") for f in sorted((run / kind).rglob("*.parquet"))]
+    files = [
+        f for kind in ("records", "samples", "curated", "dataset") for f in sorted((run / kind).rglob("*.parquet"))
+    ]
     return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -128,5 +130,7 @@ def test_without_the_token_the_submit_fails_and_doctor_explains_it(demo: Path, h
     token.parent.mkdir(exist_ok=True)
     token.write_text(TOKEN)
     command = [str(Path(sys.executable).parent / "medgloss"), "doctor"]
-    found = subprocess.run(command, env={**without, "RAY_ADDRESS": head.address}, capture_output=True, text=True, cwd=CHECKOUT)
+    found = subprocess.run(
+        command, env={**without, "RAY_ADDRESS": head.address}, capture_output=True, text=True, cwd=CHECKOUT
+    )
     assert "RAY_AUTH_MODE=token" in found.stdout

@@ -125,7 +125,8 @@ class Run:
         files = files_of(stage, Shard(source, 0, 1))
         tables = [rows.table(schema, map(row, made)), rows.table(rows.REJECTED, map(rows.rejected_row, rejected))]
         for file, table in zip(files, tables, strict=False):
-            self.manifest.add(write_table(self.store, file, table, "f", {}))
+            counts = {"cases_listed": len(self.plan.sources[source].cases.cases)} if stage == "ingest" else {}
+            self.manifest.add(write_table(self.store, file, table, "f", counts))
 
     def journal(self, *lines):
         same = {"key": "k", "input_tokens": 1000, "output_tokens": 50}
@@ -143,7 +144,7 @@ def run(tmp_path):
         cases = tuple(Case(f"c{n}", name, f"c{n}", {}, {}) for n in range(3)) if name == "toy" else ()
         descriptor = parse(TOY.replace("id: toy", f"id: {name}"), "toy.yaml")
         shards = {Shard(name, 0, 1): cases}
-        plans[name] = SourcePlan(descriptor, tmp_path, CasePlan(cases, (), {}), shards)
+        plans[name] = SourcePlan(descriptor, tmp_path, CasePlan(cases, (), {}), shards, "")
     plan = RunPlan(Settings(sources=("toy", "empty")), plans, vocabulary.load(), ())
     made = Run(plan, store, Manifest(store))
     made.write("ingest", [], source="empty")

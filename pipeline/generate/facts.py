@@ -254,6 +254,7 @@ _RARE = ("text", "chart", "ir", "nuclear", "adaptive_optics")
 
 def _modality_choices(modality: str, vocabulary: Vocabulary, language: str, seed: str) -> tuple[str, ...]:
     terms = {term.id: term.zh if language == "zh" else term.en for term in vocabulary.terms.modalities}
-    main = [key for key in terms if key not in (modality, *_RARE)]
+    alike = next((term.alike for term in vocabulary.terms.modalities if term.id == modality), ())
+    main = [key for key in terms if key not in (modality, *alike, *_RARE)]
     ranked = sorted(main, key=lambda key: number_of(seed, "modality", key))[: OPTIONS - 1]
     return _shown(terms.get(modality, modality), [terms[key] for key in ranked], seed)

@@ -50,8 +50,8 @@ class Head(Strict):
     """Facts that must be there; otherwise the prompt is not asked of a record."""
     modalities: tuple[str, ...] = ()
     """Only these; empty: all."""
-    backend: str | None = None
-    """Fixes the backend: `template` answers without a model."""
+    backend: Literal["template"] | None = None
+    """`template`: the prompt writes its own reply and needs no model."""
     role: str = "default"
     reply: dict[str, Any]
     """Field to type: text, texts, flag, number, or a list of allowed texts."""
@@ -92,7 +92,7 @@ class Prompt:
         return f"{self.name}.{self.language}@{self.digest}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ask:
     """One planned request: a prompt on a record."""
 
@@ -102,6 +102,11 @@ class Ask:
     record: Record
     facts: Facts
 
+    @functools.cached_property
+    def values(self) -> dict[str, Any]:
+        """The facts by name, as a prompt's body sees them."""
+        return asdict(self.facts)
+
 
 def load(names: Sequence[str], languages: Sequence[str]) -> list[Prompt]:
     """Read the prompts of a run, each in each language.
@@ -109,7 +114,7 @@ def load(names: Sequence[str], languages: Sequence[str]) -> list[Prompt]:
     Raises:
         UserError: Unknown name, or a fault in a file: one line.
     """
-    return [_read(name, language) for name in names for language in languages]
+    return [_read(name, language) for name in names for language in languages if _is_in(name, language)]
 
 
 def available() -> list[str]:
@@ -117,9 +122,19 @@ def available() -> list[str]:
     return sorted({name.rpartition(".")[0] for name in discovery.names(FOLDER, ".md")})
 
 
-def _read(name: str, language: str) -> Prompt:
+def _is_in(name: str, language: str) -> bool:
+    """Is there a text in this language behind the name? A file that is named by its path is in its own language."""
     if language not in LANGUAGES:
         raise UserError(f"unknown language {language!r}{did_you_mean(language, LANGUAGES)}")
+    if not name.endswith(".md"):
+        return True
+    own = name.removesuffix(".md").rpartition(".")[2]
+    if own not in LANGUAGES:
+        raise UserError(f"prompt {name}: should be named KIND.LANGUAGE.md, with one of {', '.join(LANGUAGES)}")
+    return own == language
+
+
+def _read(name: str, language: str) -> Prompt:
     if name.endswith(".md"):
         path = discovery.find("prompt", FOLDER, ".md", name)
         return parse(read_text(path), path.stem.removesuffix(f".{language}"), language, str(path))
@@ -173,6 +188,9 @@ def _environment() -> SandboxedEnvironment:
     environment = SandboxedEnvironment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
+    for name in ("lipsum", "joiner", "cycler"):
+        del environment.globals[name]
+    del environment.filters["random"]  # the same prompt must say the same in every run
     environment.filters["json"] = _json
     environment.filters["options"] = lambda names: "\n".join(f"{LETTERS[n]}. {name}" for n, name in enumerate(names))
     return environment
@@ -219,8 +237,12 @@ class _Pick:
 
 def _rendered(ask: Ask, section: str, **more: Any) -> str:
     where = f"prompt {ask.prompt.name}.{ask.prompt.language}, section {section!r}"
-    values = asdict(ask.facts)
-    shown = {**values, "facts": _told(values, ask.prompt.head.needs), "pick": _Pick(f"{ask.sample} {section}"), **more}
+    shown = {
+        **ask.values,
+        "facts": _told(ask.values, ask.prompt.head.needs),
+        "pick": _Pick(f"{ask.sample} {section}"),
+        **more,
+    }
     try:
         return _compiled(ask.prompt.sections[section], where).render(shown).strip()
     except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
@@ -228,13 +250,16 @@ def _rendered(ask: Ask, section: str, **more: Any) -> str:
 
 
 _UNTOLD = (
-    "modality_key", "modality_choices", "modality_key_letter", "target", "choices", "key", "window", "sole_department"
+    "modality_key", "modality_choices", "modality_key_letter", "target", "choices", "key", "window",
+    "department", "sole_department",
 )  # fmt: skip
 
 
 def _told(values: Mapping[str, Any], needs: Sequence[str]) -> dict[str, Any]:
     """Return the facts that a model is told as one JSON object: those that are there, and the answer if it is asked."""
     told = {name: value for name, value in values.items() if value not in (None, (), {}) and name not in _UNTOLD}
+    if values["sole_department"]:
+        told["department"] = values["sole_department"]
     if "places" in told:
         told["places"] = [{k: v for k, v in place.items() if v is not None and k != "px"} for place in told["places"]]
     if "target" in needs and values["target"]:

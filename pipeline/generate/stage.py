@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
@@ -126,31 +126,34 @@ class Generator:
 
     async def _one(self, ask: Ask, segment: Segment) -> Sample | Rejected:
         """Turn one planned request into a sample, or say why not."""
-        role = ask.prompt.head.role if ask.prompt.head.backend is None else f"={ask.prompt.head.backend}"
-        line = self._line(role)
+        line = self._line(answering(ask.prompt, self._backends))
         refusal = forbidden(ask.record, line.spec)
         if refusal:
             return Rejected(ask.sample, "sample", "generate", "egress", refusal)
-        problem = Unusable("reply_empty", "")
+        problem, earlier = Unusable("reply_empty", ""), list[Call]()
         for attempt in range(REASKS + 1):
             request = prompting.request(ask, line.backend.model, self._max_side, attempt)
             try:
                 reply = await self._reply(line, request, segment)
-                return _sample(ask, reply, line)
             except Unusable as error:
                 problem = error
                 if error.reason in _FINAL:
                     break
+                continue
+            calls = (*earlier, _call(ask, reply, line))
+            try:
+                return _sample(ask, reply, calls)
+            except Unusable as error:
+                problem = error
+                earlier.append(replace(calls[-1], stage="unusable"))
         return Rejected(ask.sample, "sample", "generate", problem.reason, problem.detail)
 
     def _picture(self, sha256: str) -> bytes:
         """Return a stored picture of the shards in flight."""
         return next(held[sha256] for held in self._pictures.values() if sha256 in held)
 
-    def _line(self, role: str) -> Line:
-        """Return the line of a role; roles with the same backend share it, and its slots."""
-        name = role.removeprefix("=")
-        spec = BackendSpec(backend=name) if name != role else self._backends.get(role, self._backends["default"])
+    def _line(self, spec: BackendSpec) -> Line:
+        """Return a backend's line; roles with the same backend share it, and its slots."""
         if spec not in self._lines:
             module = discovery.module("backend", "pipeline.generate.backends", spec.backend)
             slots = max(1, self._coordinator.lease(spec.base_url))
@@ -299,6 +302,13 @@ def plan(
     return asks
 
 
+def answering(prompt: Prompt, backends: Mapping[str, BackendSpec]) -> BackendSpec:
+    """Return the backend that answers a prompt: the one its head fixes, its role's, or the default."""
+    if prompt.head.backend is not None:
+        return BackendSpec(backend=prompt.head.backend)
+    return backends.get(prompt.head.role, backends["default"])
+
+
 def forbidden(record: Record, spec: BackendSpec) -> str | None:
     """Return why a record must not be sent to a backend, or None.
 
@@ -308,7 +318,8 @@ def forbidden(record: Record, spec: BackendSpec) -> str | None:
     if spec.backend == "template" or record.egress == "any":
         return None
     backend_module = discovery.module("backend", "pipeline.generate.backends", spec.backend)
-    local = spec.allow_local_data or backend_module.is_loopback(spec.base_url)
+    is_loopback = getattr(backend_module, "is_loopback", lambda url: False)
+    local = spec.allow_local_data or is_loopback(spec.base_url)
     if record.egress == "local" and local:
         return None
     if record.egress == "zero_retention" and (local or spec.zero_retention):
@@ -316,7 +327,7 @@ def forbidden(record: Record, spec: BackendSpec) -> str | None:
     return f"the source's egress is {record.egress}; the endpoint is not allowed to see it"
 
 
-def _sample(ask: Ask, reply: Reply, line: Line) -> Sample:
+def _sample(ask: Ask, reply: Reply, calls: tuple[Call, ...]) -> Sample:
     """Build the training sample of a reply.
 
     Raises:
@@ -340,11 +351,11 @@ def _sample(ask: Ask, reply: Reply, line: Line) -> Sample:
         tolerance=None,
         choices=_choices(ask),
         boxes=tuple(prompting.boxes_of(ask, head.tell)),
-        calls=(_call(ask, reply, line),),
+        calls=calls,
         checks=head.checks,
         judge=None,
         parent=None,
-        made_by="template" if line.backend.name == "template" else "model",
+        made_by="template" if calls[-1].backend == "template" else "model",
     )
 
 

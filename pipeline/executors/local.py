@@ -5,10 +5,12 @@ driver, and a worker's death stops the run with one line; what is done is kept.
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -20,6 +22,8 @@ from pipeline.work import Done, Job, Task, Worker
 
 IN_FLIGHT = 2
 """Shards a worker."""
+PATIENCE_S = 5.0
+"""How long workers may take to end by themselves."""
 
 
 def cores() -> int:
@@ -120,11 +124,15 @@ class Processes:
                 _feed(child, waiting)
 
     def close(self) -> None:
-        """End the workers: those at rest give back their connections first."""
+        """End the workers; one that is generating is asked to stop first, so that it writes down what is paid for."""
+        if any(child.running for child in self._children):
+            self._coordinator.stop("the run is ending")
         for child in self._children:
-            if child.process.is_alive() and not child.running:
+            with contextlib.suppress(OSError):  # it has died already
                 child.tasks.send(None)
-                child.process.join(10)
+        until = time.monotonic() + PATIENCE_S
+        for child in self._children:
+            child.process.join(max(0.0, until - time.monotonic()))
             child.process.terminate()
             child.process.join()
             child.tasks.close()

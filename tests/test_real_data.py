@@ -12,6 +12,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from pipeline import discovery, pictures, vocabulary
+from pipeline.cli import main
 from pipeline.ingest.stage import Source, read_case
 from sources import descriptor
 from sources.cases import plan
@@ -180,3 +181,29 @@ def test_slices_know_where_they_are(labelmap):
             i, j, k = np.rint((inverse @ [*world, 1])[:3]).astype(int)
             grey = np.floor(np.clip((stored[i, j, k] + 160) / 400 * 255 + 0.5, 0, 255))
             assert abs(int(pixels[y, x]) - grey) <= 1
+
+
+def test_the_main_job_makes_one_training_set_of_all_of_them(tmp_path, monkeypatch):
+    names = ("bccd_voc", "totalseg_labelmap", "totalseg_structures", "us_folders_derived", "hannover_cxr_csv")
+    sources = [str(HERE / f"{name}.yaml") for name in names]
+    assert main(["run", *sources, "--data", str(DATA), "--out", str(tmp_path / "run"), "--workers", "1"]) == 0
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    import datasets
+
+    folder, cache = str(tmp_path / "run" / "dataset"), str(tmp_path / "cache")
+    records = [row for split in datasets.load_dataset(folder, "records", cache_dir=cache).values() for row in split]
+    by_source = Counter(row["source"] for row in records)
+    assert by_source == {
+        "bccd_voc": 110,
+        "totalseg_labelmap": 30,
+        "totalseg_structures": 30,
+        "us_folders_derived": 50,
+        "hannover_cxr_csv": 22,
+    }
+    assert sum(len(row["bbox"]) for row in records if row["source"] == "bccd_voc") == 1527
+    assert all(row["image"].size == (row["width"], row["height"]) for row in records)
+    samples = [row for split in datasets.load_dataset(folder, cache_dir=cache).values() for row in split]
+    assert {row["source"] for row in samples} == set(by_source)
+    assert all(len(row["images"]) == 1 and row["messages"][0]["content"].startswith("<image>\n") for row in samples)

@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import jinja2
@@ -31,7 +31,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from pipeline import discovery
 from pipeline.errors import UserError, did_you_mean
-from pipeline.generate.facts import LETTERS, NAMES, Facts, number_of
+from pipeline.generate.facts import LETTERS, NAMES, Facts, Place, number_of
 from pipeline.records import Box, Drawn, Kind, Message, Record, Request
 from pipeline.strict import Strict, checked, load_yaml, read_text
 from pipeline.vocabulary import LANGUAGES
@@ -82,6 +82,11 @@ class Prompt:
         """The model that replies are checked against."""
         return reply_model(self.head.reply)
 
+    @functools.cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema that is sent."""
+        return json_schema(self.head.reply)
+
     def __getstate__(self) -> dict[str, Any]:
         """Travel without the reply model: it is made anew."""
         return {name: value for name, value in self.__dict__.items() if name != "reply"}
@@ -105,7 +110,7 @@ class Ask:
     @functools.cached_property
     def values(self) -> dict[str, Any]:
         """The facts by name, as a prompt's body sees them."""
-        return asdict(self.facts)
+        return {name: getattr(self.facts, name) for name in NAMES}
 
 
 def load(names: Sequence[str], languages: Sequence[str]) -> list[Prompt]:
@@ -261,10 +266,16 @@ def _told(values: Mapping[str, Any], needs: Sequence[str]) -> dict[str, Any]:
     if values["sole_department"]:
         told["department"] = values["sole_department"]
     if "places" in told:
-        told["places"] = [{k: v for k, v in place.items() if v is not None and k != "px"} for place in told["places"]]
+        told["places"] = [_told_place(place) for place in told["places"]]
     if "target" in needs and values["target"]:
-        told["answer"] = values["target"]["name"]
+        told["answer"] = values["target"].name
     return told
+
+
+def _told_place(place: Place) -> dict[str, Any]:
+    """A place without its px: a model reads relative boxes."""
+    told = {"name": place.name, "box": place.box, "position": place.position, "area_mm2": place.area_mm2}
+    return {name: value for name, value in told.items() if value is not None} | {"certain": place.certain}
 
 
 def applies(prompt: Prompt, facts: Facts) -> bool:
@@ -297,9 +308,8 @@ def request(ask: Ask, model: str, max_side: int | None, attempt: int = 0) -> Req
     sampling = {name: int(value) if value == int(value) else value for name, value in sorted(head.sampling.items())}
     if attempt:
         sampling["seed"] = attempt
-    plain = Request(
-        "", messages, pictures, sampling, json_schema(head.reply), head.role, ask.record.id, ask.record.egress
-    )
+    schema, record = ask.prompt.schema, ask.record
+    plain = Request("", messages, pictures, sampling, schema, head.role, record.id, record.egress)
     return replace(plain, key=key_of(plain, model, attempt))
 
 

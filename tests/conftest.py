@@ -13,10 +13,20 @@ import pytest
 from PIL import Image
 
 from pipeline import vocabulary
+from pipeline.ingest import phantoms
 from pipeline.ingest.stage import Read, Source, read_case
 from pipeline.records import Record, Rejected
 from sources.cases import CasePlan, plan
 from sources.descriptor import Descriptor, parse
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantoms of `medgloss demo-data`: to read from, not to change."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    phantoms.write(folder)
+    return folder
+
 
 HEAD = """
 schema: medgloss/1

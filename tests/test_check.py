@@ -10,7 +10,6 @@ from PIL import Image
 
 from pipeline.check import Checked, check, spread
 from pipeline.errors import UserError
-from pipeline.ingest import phantoms
 from pipeline.settings import Settings
 
 HEAD = """
@@ -31,13 +30,6 @@ annotations:
 Checker = Callable[..., Checked]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    phantoms.write(folder)
-    return folder
-
-
 @pytest.fixture
 def checked(tmp_path: Path, encoded: Callable[..., bytes]) -> Checker:
     """Check a source of 32x24 px pictures: `checked(yaml, ["a/1.png"], {"t.csv": "…"})`."""
@@ -56,8 +48,8 @@ def checked(tmp_path: Path, encoded: Callable[..., bytes]) -> Checker:
     return run
 
 
-def test_a_source_that_is_as_expected_is_ok(demo: Path) -> None:
-    found = check(str(demo / "blood.yaml"), Settings(sources=()), None)
+def test_a_source_that_is_as_expected_is_ok(phantom_folder: Path) -> None:
+    found = check(str(phantom_folder / "blood.yaml"), Settings(sources=()), None)
     lines = found.text.splitlines()
     assert found.ok
     assert lines[:5] == [
@@ -72,17 +64,17 @@ def test_a_source_that_is_as_expected_is_ok(demo: Path) -> None:
     assert "unclaimed: 0 files that no template speaks of" in lines
 
 
-def test_a_volume_tells_sides_window_and_geometry(demo: Path) -> None:
-    text = check(str(demo / "torso_dicom.yaml"), Settings(sources=()), None).text
+def test_a_volume_tells_sides_window_and_geometry(phantom_folder: Path) -> None:
+    text = check(str(phantom_folder / "torso_dicom.yaml"), Settings(sources=()), None).text
     assert "pictures      80 cut, 60 not selected, 20 kept" in text
     assert "      15 kidney (left 8, right 7)" in text
     assert "windows       soft_tissue -160..240 (20)" in text
     assert "geometry      geometry known (20), plane axial (20)" in text
 
 
-def test_the_text_holds_no_absolute_path(demo: Path) -> None:
+def test_the_text_holds_no_absolute_path(phantom_folder: Path) -> None:
     for name in ("chest", "torso"):
-        assert str(demo) not in check(str(demo / f"{name}.yaml"), Settings(sources=()), None).text
+        assert str(phantom_folder) not in check(str(phantom_folder / f"{name}.yaml"), Settings(sources=()), None).text
 
 
 def test_a_count_that_differs_from_the_expected_one_is_not_ok(checked: Checker) -> None:
@@ -178,8 +170,8 @@ annotations:
     assert "rejected:\n       1 region box_outside, e.g. toy/a/image/r001: " in text
 
 
-def test_the_contact_sheet_shows_twelve_pictures_with_their_boxes(demo: Path, tmp_path: Path) -> None:
-    check(str(demo / "blood.yaml"), Settings(sources=()), tmp_path / "sheet.png")
+def test_the_contact_sheet_shows_twelve_pictures_with_their_boxes(phantom_folder: Path, tmp_path: Path) -> None:
+    check(str(phantom_folder / "blood.yaml"), Settings(sources=()), tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (3 * (384 + 14), 4 * 384, 3)
     first = sheet[14 : 14 + 288, :384]  # 480x360 px, drawn at 384x288

@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from pipeline.ingest import phantoms
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    phantoms.write(folder)
-    return folder
+@pytest.fixture
+def demo(phantom_folder: Path) -> Path:
+    return phantom_folder
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -115,8 +112,8 @@ def test_a_report_of_what_is_no_run(capsys, tmp_path):
 def test_ids_that_are_hashed_need_a_key(capsys, tmp_path, demo, monkeypatch):
     monkeypatch.delenv("MEDGLOSS_ID_KEY", raising=False)
     text = (demo / "blood.yaml").read_text() + "\nprivacy: {hash_ids: true}\n"
-    path = demo / "hashed.yaml"
-    path.write_text(text)
+    path = tmp_path / "hashed.yaml"
+    path.write_text(text.replace("root: blood", f"root: {demo / 'blood'}"))
     assert "set MEDGLOSS_ID_KEY" in refused(capsys, "run", str(path), "--out", str(tmp_path / "run"))
     monkeypatch.setenv("MEDGLOSS_ID_KEY", "a secret of the hospital")
     assert main(["ingest", str(tmp_path / "run"), str(path), "--workers", "1"]) == 0

@@ -15,16 +15,8 @@ import pytest
 from fake_openai import FakeOpenAI
 
 from pipeline.cli import main
-from pipeline.ingest import phantoms
 
 KEPT = ("records", "samples", "curated", "dataset")
-
-
-@pytest.fixture(scope="session")
-def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("phantoms")
-    phantoms.write(folder)
-    return folder
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pipeline import plan, vocabulary
 from pipeline.errors import UserError
 from pipeline.estimate import estimate, table, text_tokens
 from pipeline.generate import prompting, stage
-from pipeline.ingest import phantoms
 from pipeline.ingest.stage import Source, read_case
 from pipeline.preview import preview
 from pipeline.records import Record
@@ -23,34 +22,27 @@ GPT = {"default": BackendSpec(backend="openai_api", model="gpt-4o")}
 Show = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    phantoms.write(folder)
-    return folder
-
-
 @pytest.fixture
-def show(demo: Path, tmp_path: Path) -> Show:
+def show(phantom_folder: Path, tmp_path: Path) -> Show:
     """Preview a phantom in English: `show("chest", case="normal", prompt="caption.plain")`."""
 
     def run(name: str, case: str | None = None, prompt: str | None = None, **settings: object) -> str:
         known = Settings.model_validate({"sources": (), "languages": ("en",), **settings})
-        return preview(str(demo / f"{name}.yaml"), known, case, prompt, tmp_path)
+        return preview(str(phantom_folder / f"{name}.yaml"), known, case, prompt, tmp_path)
 
     return run
 
 
-def records(demo: Path, name: str) -> list[Record]:
+def records(phantom_folder: Path, name: str) -> list[Record]:
     words = vocabulary.load()
-    found = plan.open_source(str(demo / f"{name}.yaml"), Settings(sources=()), words)
+    found = plan.open_source(str(phantom_folder / f"{name}.yaml"), Settings(sources=()), words)
     source = Source(found.descriptor, found.root, words)
     return [record for case in found.cases.cases for record in read_case(case, source).records]
 
 
-def test_the_facts_of_a_slice_are_told(show: Show, demo: Path) -> None:
+def test_the_facts_of_a_slice_are_told(show: Show, phantom_folder: Path) -> None:
     lines = show("torso", prompt="caption.plain").splitlines()
-    record = next(record for record in records(demo, "torso") if record.id == lines[0])
+    record = next(record for record in records(phantom_folder, "torso") if record.id == lines[0])
     assert record.picture is not None
     assert f"picture       136x104 px, sha256 {record.picture.sha256[:12]}" in lines
     for line in (
@@ -66,11 +58,11 @@ def test_the_facts_of_a_slice_are_told(show: Show, demo: Path) -> None:
     assert re.search(rf"  kidney +left +{box} +{kidney.area_mm2:.1f} mm2", "\n".join(lines))
 
 
-def test_of_a_case_the_record_with_most_labels_is_shown(show: Show, demo: Path) -> None:
+def test_of_a_case_the_record_with_most_labels_is_shown(show: Show, phantom_folder: Path) -> None:
     shown = show("torso", case="case_b", prompt="caption.plain").splitlines()[0]
     labels = {
         record.id: len({region.label for region in record.regions})
-        for record in records(demo, "torso")
+        for record in records(phantom_folder, "torso")
         if record.case == "case_b"
     }
     assert labels[shown] == max(labels.values())
@@ -82,8 +74,8 @@ def test_labels_that_were_looked_for_are_told_as_absent(show: Show) -> None:
     assert "label space   3 labels, from 20 of 24 cases" in text
 
 
-def test_a_case_is_found_by_its_beginning_and_a_record_by_its_id(show: Show, demo: Path) -> None:
-    wanted = [record.id for record in records(demo, "torso")][3]
+def test_a_case_is_found_by_its_beginning_and_a_record_by_its_id(show: Show, phantom_folder: Path) -> None:
+    wanted = [record.id for record in records(phantom_folder, "torso")][3]
     assert show("torso", case=wanted, prompt="caption.plain").splitlines()[0] == wanted
     assert show("blood", case="smear_0", prompt="caption.plain").startswith("phantom_blood/smear_01/image\n")
 
@@ -93,9 +85,9 @@ def test_an_unknown_case_is_told_with_the_near_one(show: Show) -> None:
         show("blood", case="smaer_03")
 
 
-def test_two_pictures_are_written_and_only_one_has_boxes(show: Show, tmp_path: Path, demo: Path) -> None:
+def test_two_pictures_are_written_and_only_one_has_boxes(show: Show, tmp_path: Path, phantom_folder: Path) -> None:
     shown = show("blood", case="smear_02", prompt="caption.plain").splitlines()[0]
-    record = next(record for record in records(demo, "blood") if record.id == shown)
+    record = next(record for record in records(phantom_folder, "blood") if record.id == shown)
     assert record.picture is not None
     plain, drawn = (np.asarray(Image.open(tmp_path / name)) for name in ("picture.png", "boxes.png"))
     assert plain.shape == drawn.shape == (360, 480, 3)
@@ -121,9 +113,9 @@ def test_a_template_prompt_shows_the_sample_that_it_makes(show: Show) -> None:
     assert "answered by   template" in text
 
 
-def test_a_model_prompt_is_rendered_with_the_key_that_the_run_will_use(show: Show, demo: Path) -> None:
+def test_a_model_prompt_is_rendered_with_the_key_that_the_run_will_use(show: Show, phantom_folder: Path) -> None:
     text = show("blood", case="smear_03", prompt="caption", backends=GPT)
-    found = records(demo, "blood")
+    found = records(phantom_folder, "blood")
     record = next(record for record in found if record.case == "smear_03")
     words = vocabulary.load()
     (ask,) = stage.plan([record], prompting.load(["caption"], ["en"]), words, (), "0")
@@ -168,14 +160,14 @@ def cells(text: str, first: str) -> list[str]:
     return re.split(r" {2,}", line)
 
 
-def resolved(demo: Path, names: list[str], **settings: object) -> plan.RunPlan:
-    sources = [str(demo / f"{name}.yaml") for name in names]
+def resolved(phantom_folder: Path, names: list[str], **settings: object) -> plan.RunPlan:
+    sources = [str(phantom_folder / f"{name}.yaml") for name in names]
     return plan.resolve(Settings.model_validate({"sources": sources, "languages": ["en"], **settings}))
 
 
-def test_a_source_that_is_read_whole_is_counted_exactly(demo: Path) -> None:
-    run = resolved(demo, ["torso"])
-    found = records(demo, "torso")
+def test_a_source_that_is_read_whole_is_counted_exactly(phantom_folder: Path) -> None:
+    run = resolved(phantom_folder, ["torso"])
+    found = records(phantom_folder, "torso")
     asks = stage.plan(found, run.prompts, run.vocabulary, plan_space(found), "0")
     text = estimate(run, limit=2)
     assert cells(text, "phantom_torso") == [
@@ -192,15 +184,15 @@ def plan_space(found: list[Record]) -> tuple[stage.Label, ...]:
     return tuple(stage.Label(*pair) for pair in sorted(pairs, key=lambda pair: (pair[0], pair[1] or "")))
 
 
-def test_a_source_of_which_some_is_read_is_told_as_about(demo: Path) -> None:
-    text = estimate(resolved(demo, ["chest"], prompts=["caption.plain"]), limit=3)
+def test_a_source_of_which_some_is_read_is_told_as_about(phantom_folder: Path) -> None:
+    text = estimate(resolved(phantom_folder, ["chest"], prompts=["caption.plain"]), limit=3)
     assert cells(text, "phantom_chest")[1:5] == ["24", "3", "about 24", "about 24"]
 
 
-def test_tokens_and_cost_are_those_of_text_picture_and_allowed_reply(demo: Path) -> None:
-    run = resolved(demo, ["blood"], prompts=["caption"], backends=GPT, max_side=240)
+def test_tokens_and_cost_are_those_of_text_picture_and_allowed_reply(phantom_folder: Path) -> None:
+    run = resolved(phantom_folder, ["blood"], prompts=["caption"], backends=GPT, max_side=240)
     text = estimate(run, limit=12)
-    asks = stage.plan(records(demo, "blood"), run.prompts, run.vocabulary, (), "0")
+    asks = stage.plan(records(phantom_folder, "blood"), run.prompts, run.vocabulary, (), "0")
     requests = [prompting.request(ask, "gpt-4o", 240) for ask in asks]
     words = sum(len(message.content) / 4 for request in requests for message in request.messages)
     tokens_in, tokens_out = words + 12 * (85 + 170), 12 * 0.6 * 700  # 240x180 px: one tile
@@ -213,9 +205,9 @@ def test_tokens_and_cost_are_those_of_text_picture_and_allowed_reply(demo: Path)
     assert cells(text, "total")[4:] == row[4:]
 
 
-def test_an_unknown_price_is_unknown_and_never_nothing(demo: Path) -> None:
+def test_an_unknown_price_is_unknown_and_never_nothing(phantom_folder: Path) -> None:
     backends = {"default": BackendSpec(backend="openai_api", model="mystery-1")}
-    text = estimate(resolved(demo, ["chest"], prompts=["caption", "caption.plain"], backends=backends))
+    text = estimate(resolved(phantom_folder, ["chest"], prompts=["caption", "caption.plain"], backends=backends))
     assert cells(text, "phantom_chest")[-1] == "unknown"
     assert cells(text, "total")[-1] == "unknown"
     assert "The price of mystery-1 is not known" in text
@@ -225,10 +217,10 @@ def test_an_unknown_price_is_unknown_and_never_nothing(demo: Path) -> None:
     ]
 
 
-def test_requests_that_egress_forbids_cost_nothing_and_are_told(demo: Path) -> None:
-    text = (demo / "chest.yaml").read_text().replace("egress: any", "egress: local")
-    (demo / "secret.yaml").write_text(text)
-    run = resolved(demo, ["secret"], prompts=["caption"], backends=GPT)
+def test_requests_that_egress_forbids_cost_nothing_and_are_told(phantom_folder: Path) -> None:
+    text = (phantom_folder / "chest.yaml").read_text().replace("egress: any", "egress: local")
+    (phantom_folder / "secret.yaml").write_text(text)
+    run = resolved(phantom_folder, ["secret"], prompts=["caption"], backends=GPT)
     found = estimate(run, limit=24)
     assert "phantom_chest: 24 requests will be rejected: the source's egress does not allow their endpoint" in found
     assert cells(found, "phantom_chest")[4:] == ["24", "about 0", "about 0", "about $0.00"]

@@ -17,7 +17,6 @@ import pytest
 from fake_openai import FakeOpenAI
 
 from pipeline.cli import main
-from pipeline.ingest import phantoms
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -43,13 +42,6 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    phantoms.write(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +83,8 @@ def submit(head: Head, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=CHECKOUT, env=head.environment, capture_output=True, text=True, timeout=240)
 
 
-def test_the_ray_executor_makes_the_same_files_as_the_local_one(demo: Path, tmp_path: Path, head: Head):
-    sources = [str(demo / "chest.yaml"), str(demo / "blood.yaml")]
+def test_the_ray_executor_makes_the_same_files_as_the_local_one(phantom_folder: Path, tmp_path: Path, head: Head):
+    sources = [str(phantom_folder / "chest.yaml"), str(phantom_folder / "blood.yaml")]
     with FakeOpenAI() as server:
         flags = ["--backend", "openai_api", "--model", "fake-vlm", "--base-url", server.url, "--language", "en"]
         assert main(["run", *sources, "--out", str(tmp_path / "a" / "run"), "--workers", "1", *flags]) == 0
@@ -106,23 +98,23 @@ def test_the_ray_executor_makes_the_same_files_as_the_local_one(demo: Path, tmp_
 
 
 def test_the_command_of_the_readme_works_with_the_run_folder_from_the_environment(
-    demo: Path, tmp_path: Path, head: Head
+    phantom_folder: Path, tmp_path: Path, head: Head
 ):
     run = tmp_path / "run"
     environment = f'{{"env_vars": {{"MEDGLOSS_OUT": "{run}"}}}}'
-    done = submit(head, "--runtime-env-json", environment, "pipeline/run.py", "run", str(demo / "torso.yaml"))
+    done = submit(head, "--runtime-env-json", environment, "pipeline/run.py", "run", str(phantom_folder / "torso.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert (run / "dataset" / "manifest.json").is_file()
 
 
-def test_a_relative_run_folder_is_refused_in_one_line(demo: Path, head: Head):
-    done = submit(head, "--", "pipeline/run.py", "run", str(demo / "torso.yaml"), "--out", "runs/lost")
+def test_a_relative_run_folder_is_refused_in_one_line(phantom_folder: Path, head: Head):
+    done = submit(head, "--", "pipeline/run.py", "run", str(phantom_folder / "torso.yaml"), "--out", "runs/lost")
     assert done.returncode == 1
     assert "medgloss: --out runs/lost: inside a Ray job give an absolute path or a URL" in done.stdout
     assert "Traceback" not in done.stdout
 
 
-def test_without_the_token_the_submit_fails_and_doctor_explains_it(demo: Path, head: Head):
+def test_without_the_token_the_submit_fails_and_doctor_explains_it(phantom_folder: Path, head: Head):
     without = {n: v for n, v in head.environment.items() if n not in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE")}
     done = submit(head._replace(environment=without), "pipeline/run.py", "list")
     assert done.returncode == 1

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from outputs.parquet import CONFIGS, IMAGE, Written
 from pipeline.records import Egress
+from pipeline.strict import dump_yaml
 
 TABLES = ("kind", "modality", "department", "language", "split")
 """What samples are counted by."""
@@ -52,7 +52,7 @@ def card(title: str, sources: Sequence[SourceFacts], written: Written, counts: M
         written: What `outputs.parquet.write` returned.
         counts: Samples by value, for each of `TABLES`; a missing table is left out. What has no value counts under "".
     """
-    head = yaml.safe_dump(_head(title, written, counts), sort_keys=False, allow_unicode=True, width=4096)
+    head = dump_yaml(_head(title, written, counts), width=4096)
     parts = (
         f"# {_line(title)}",
         _about(written),

@@ -119,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 the reader of our output has gone
         return 0
     except OSError as error:
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError | IsADirectoryError):
+            return _say(f"{error.filename}: {error.strerror}", 2)
         if error.errno not in DISK:
             raise
         return _say(f"the run folder can not be written: {DISK[error.errno]}; run again when there is room", 3)
@@ -175,8 +177,9 @@ def _absolute(name: str) -> str:
 
 
 def _check_backend(default: dict[str, Any]) -> None:
-    if default.get("backend", "template") == "template" and len(default) > ("backend" in default):
-        raise UserError("--model and --base-url need --backend, for example --backend openai_api")
+    others = [f"--{name.removesuffix('_s').replace('_', '-')}" for name in default if name != "backend"]
+    if default.get("backend", "template") == "template" and others:
+        raise UserError(f"{', '.join(others)}: nothing without a model; say --backend openai_api")
     if default.get("backend") == "openai_api" and not default.get("model"):
         raise UserError("--backend openai_api needs --model")
 
@@ -234,7 +237,7 @@ def _drive(settings: "Settings", store: Any, stages: "tuple[Stage, ...]") -> int
     from pipeline import drive
     from pipeline.watch import watch
 
-    finished = drive.drive(settings, store, stages, watch(), Path(store.root).name)
+    finished = drive.drive(settings, store, stages, watch())
     for ledger in finished.ledgers:
         print(f"ledger {ledger}")
     if not finished.changed:
@@ -305,6 +308,8 @@ def _report(options: argparse.Namespace) -> int:
 def _demo_data(options: argparse.Namespace) -> int:
     from pipeline.ingest.phantoms import write
 
+    if options.folder.exists() and not options.folder.is_dir():
+        raise UserError(f"{options.folder}: is a file; name a folder")
     for path in write(options.folder):
         print(path)
     return 0

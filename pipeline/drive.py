@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pipeline import discovery, ledgers, plan
 from pipeline.coordinator import Shared
-from pipeline.errors import UserError
+from pipeline.errors import UserError, did_you_mean
 from pipeline.export import FOLDER, export
 from pipeline.ledgers import Ledger
 from pipeline.plan import RunPlan
@@ -69,7 +69,7 @@ def executor_name(settings: Settings) -> str:
     return "ray" if os.environ.get(IN_RAY_JOB) or os.environ.get("RAY_ADDRESS") else "local"
 
 
-def drive(settings: Settings, store: Store, stages: tuple[Stage, ...], watch: Watch, title: str) -> Finished:
+def drive(settings: Settings, store: Store, stages: tuple[Stage, ...], watch: Watch) -> Finished:
     """Run stages of a run; what is done already is left alone.
 
     Args:
@@ -77,14 +77,16 @@ def drive(settings: Settings, store: Store, stages: tuple[Stage, ...], watch: Wa
         store: Its folder.
         stages: In their order.
         watch: Is told what happens.
-        title: Of the data set card.
 
     Raises:
         UserError: Before the first shard: one line.
         Stopped: The run can not go on, or its ledgers do not balance.
     """
-    from_data = "ingest" in stages
-    run = plan.resolve(settings) if from_data else None
+    if "generate" in stages:
+        _check_backends(settings)
+    run = plan.resolve(settings) if "ingest" in stages else None
+    if run is not None:
+        _check_ids(run, store)
     with _locked(store):
         if run is not None:
             _write_settings(run, store)
@@ -96,11 +98,12 @@ def drive(settings: Settings, store: Store, stages: tuple[Stage, ...], watch: Wa
         with contextlib.closing(_Executors(run, store, shared)) as executors:
             for stage in stages:
                 if stage == "export":
-                    changed += _export(run, store, manifest, watch, title)
+                    ledgers.check(_ledgers(run, store, manifest), run, store, manifest)
+                    changed += _export(run, store, manifest, watch)
                 else:
                     changed += _stage(stage, run, store, manifest, executors, watch)
-        found = ledgers.ledgers(run, store, manifest, generated="generate" in _stages_done(run, manifest))
-        ledgers.check(found)
+        found = _ledgers(run, store, manifest)
+        ledgers.check(found, run, store, manifest)
         if changed or not store.exists("report.html"):
             store.write("report.html", report(run, store, manifest, found).encode())
         return Finished(changed, found, _row_counts(manifest))
@@ -111,14 +114,21 @@ def report_again(store: Store) -> list[Ledger]:
 
     Raises:
         UserError: It is no run folder, or it has not been through ingest.
+        Stopped: Its ledgers do not balance; the page is written all the same.
     """
     if not store.exists(RUN_FILE):
         raise UserError(f"{store.url} is no run folder: it has no {RUN_FILE}")
     manifest = Manifest(store)
     run = plan.reopened(store, manifest, parse(store.read(RUN_FILE).decode(), RUN_FILE))
-    found = ledgers.ledgers(run, store, manifest, generated="generate" in _stages_done(run, manifest))
+    found = _ledgers(run, store, manifest)
     store.write("report.html", report(run, store, manifest, found).encode())
+    ledgers.check(found, run, store, manifest)
     return found
+
+
+def _ledgers(run: RunPlan, store: Store, manifest: Manifest) -> list[Ledger]:
+    generated = all(files_of("generate", shard)[0] in manifest.lines for shard in run.shards)
+    return ledgers.ledgers(run, store, manifest, generated)
 
 
 class _Executors:
@@ -156,7 +166,7 @@ def _stage(stage: Stage, run: RunPlan, store: Store, manifest: Manifest, executo
     return len(tasks)
 
 
-def _export(run: RunPlan, store: Store, manifest: Manifest, watch: Watch, title: str) -> int:
+def _export(run: RunPlan, store: Store, manifest: Manifest, watch: Watch) -> int:
     plan.check_before("export", run, manifest)
     fingerprint, file = plan.export_fingerprint(run, manifest), f"{FOLDER}/manifest.json"
     todo = not (manifest.done(file, fingerprint) and store.exists(file))
@@ -164,11 +174,26 @@ def _export(run: RunPlan, store: Store, manifest: Manifest, watch: Watch, title:
     started = time.monotonic()
     rows: Mapping[str, int] = {}
     if todo:
-        written = export(run, store, title)
+        written = export(run, store)
         rows = written.rows
         manifest.add(Line(file, sum(rows.values()), written.schema_digest, fingerprint, rows))
     watch.end("export", time.monotonic() - started, rows)
     return int(todo)
+
+
+def _check_backends(settings: Settings) -> None:
+    """Refuse what would only fail at the first request: an unknown backend, a key that is not there."""
+    for spec in settings.backends.values():
+        module = discovery.module("backend", "pipeline.generate.backends", spec.backend)
+        getattr(module, "check", lambda spec: None)(spec)
+
+
+def _check_ids(run: RunPlan, store: Store) -> None:
+    """Refuse a number of shards or a folder for a source that the run does not know."""
+    for flag, given in (("--shards", run.settings.shards), ("--root", run.settings.roots)):
+        for name in given:
+            if name not in run.sources and not store.exists(plan.copy_of(name)):
+                raise UserError(f"{flag} {name}: no source of this run{did_you_mean(name, run.sources)}")
 
 
 def _write_settings(run: RunPlan, store: Store) -> None:
@@ -179,21 +204,19 @@ def _write_settings(run: RunPlan, store: Store) -> None:
         copy = plan.copy_of(name)
         if not store.exists(copy) or store.read(copy).decode() != source.text:
             store.write(copy, source.text.encode())
-        if source.cases.names:
-            if not store.local:
-                raise UserError(f"{source.descriptor.id} hashes its ids: its key table needs a local --out")
-            write_names(source.cases.names, Path(store.at(f"private/{source.descriptor.id}-cases.csv")))
+    names = {name: source.cases.names for name, source in run.sources.items() if source.cases.names}
+    if names and not store.local:
+        raise UserError(
+            f"{', '.join(names)}: ids are hashed, and their table must stay on this machine: --out is a URL"
+        )
+    if names:
+        write_names(names, Path(store.at("private/cases.csv")))
 
 
 def _forget_stale(run: RunPlan, store: Store, manifest: Manifest) -> None:
     for file in plan.stale_files(run, manifest):
         store.remove(file)
         del manifest.lines[file]
-
-
-def _stages_done(run: RunPlan, manifest: Manifest) -> list[Stage]:
-    stages: tuple[Stage, ...] = ("ingest", "generate", "curate")
-    return [stage for stage in stages if all(files_of(stage, shard)[0] in manifest.lines for shard in run.shards)]
 
 
 def _row_counts(manifest: Manifest) -> dict[str, int]:

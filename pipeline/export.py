@@ -15,22 +15,30 @@ from pipeline.work import files_of
 FOLDER = "dataset"
 
 
-def export(run: RunPlan, store: Store, title: str) -> parquet.Written:
+def export(run: RunPlan, store: Store) -> parquet.Written:
     """Write the training set into the run folder; the manifest goes first when it starts and comes last.
 
     Args:
         run: The run.
         store: Its folder.
-        title: Of the data set card.
     """
     store.remove(f"{FOLDER}/manifest.json")
     written = parquet.write(store, FOLDER, _rows(run, store), _records(run, store), run.vocabulary)
     for file in store.list(FOLDER):
         if file not in {data.file for data in written.files}:
             store.remove(file)
-    store.write(f"{FOLDER}/README.md", card.card(title, _facts(run, store), written, _counts(run, store)).encode())
+    store.write(
+        f"{FOLDER}/README.md", card.card(_title(run), _facts(run, store), written, _counts(run, store)).encode()
+    )
     store.write(f"{FOLDER}/manifest.json", _manifest(written))
     return written
+
+
+def _title(run: RunPlan) -> str:
+    """Name the set by its sources: the same rows make the same card, wherever the run folder lies."""
+    names = list(run.sources)
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"medgloss: {', '.join(names[:4])}{more}"
 
 
 def _manifest(written: parquet.Written) -> bytes:

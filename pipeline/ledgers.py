@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from pipeline.errors import Stopped
-from pipeline.plan import RunPlan
+from pipeline.plan import CASE_STAGES, RunPlan
 from pipeline.records import Shard
-from pipeline.store import Manifest, Store, read_table
+from pipeline.store import Manifest, Store, read_table, rows_in
 from pipeline.work import files_of
 
 
@@ -86,12 +86,24 @@ def _levels(store: Store, file: str) -> Counter[str]:
     return Counter(read_table(store, file, ["level"])["level"].to_pylist())
 
 
-def check(found: list[Ledger]) -> None:
-    """Refuse a run whose ledgers do not balance.
+def check(found: list[Ledger], run: RunPlan, store: Store, manifest: Manifest) -> None:
+    """Refuse a run whose ledgers do not balance, or whose files do not hold the rows that were written.
 
     Raises:
-        Stopped: Names those that do not.
+        Stopped: Names the ledgers and the files, and says what to do.
     """
     wrong = [str(ledger) for ledger in found if not ledger.balances]
+    damaged = _damaged(run, store, manifest)
+    if damaged:
+        files = ", ".join(damaged[:3]) + (f" and {len(damaged) - 3} more" if len(damaged) > 3 else "")
+        why = f"; {'; '.join(wrong)}" if wrong else ""
+        raise Stopped(f"the ledgers do not balance: not as written: {files}{why}; remove these files and run again")
     if wrong:
-        raise Stopped(f"the ledgers do not balance: {'; '.join(wrong)}; a file was changed or rows were lost")
+        raise Stopped(f"the ledgers do not balance: {'; '.join(wrong)}; this is a fault of medgloss: please report it")
+
+
+def _damaged(run: RunPlan, store: Store, manifest: Manifest) -> list[str]:
+    """List the files whose number of rows is not what the manifest says."""
+    files = [file for shard in run.shards for stage in CASE_STAGES for file in files_of(stage, shard)]
+    lines = [manifest.lines[file] for file in files if file in manifest.lines]
+    return [line.file for line in lines if not store.exists(line.file) or rows_in(store, line.file) != line.rows]

@@ -144,6 +144,8 @@ class Record:
     regions: tuple[Region, ...]
     annotated: tuple[str, ...]
     """Labels that were looked for: here and not in regions means annotated negative."""
+    doubted: tuple[str, ...]
+    """Labels with a region that was left out (too small, say): neither present nor absent."""
     attributes: Mapping[str, str]
     body_part: str | None
     source: str

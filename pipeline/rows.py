@@ -59,6 +59,7 @@ RECORD = pa.schema(
         ("origin", STRING),
         ("regions", pa.list_(REGION)),
         ("annotated", STRINGS),
+        ("doubted", STRINGS),
         ("attributes", FACTS),
         ("body_part", STRING),
         ("source", STRING),
@@ -133,6 +134,7 @@ def record_of(row: Mapping[str, Any]) -> Record:
             "picture": _picture(picture) if picture else None,
             "regions": tuple(_region(region) for region in row["regions"]),
             "annotated": tuple(row["annotated"]),
+            "doubted": tuple(row["doubted"]),
             "attributes": {fact["name"]: fact["value"] for fact in row["attributes"]},
             "history": tuple(row["history"]),
         }

@@ -43,6 +43,8 @@ class BackendSpec(Strict):
     def _no_secret(cls, url: str) -> str:
         if "@" in url.partition("://")[2].partition("/")[0]:
             raise ValueError("the address must not hold a user or password: they would stand in run.yaml; use key_env")
+        if not url.startswith(("http://", "https://")) or not url.partition("://")[2]:
+            raise ValueError("should be an address such as http://127.0.0.1:8000/v1")
         return url
 
 
@@ -81,7 +83,7 @@ class Settings(Strict):
     executor: Literal["auto", "local", "ray"] = "auto"
     workers: int | None = Field(None, ge=1)
     """None: one a core."""
-    shards: dict[str, int] = Field(default_factory=dict)
+    shards: dict[str, Annotated[int, Field(ge=1, le=4096)]] = Field(default_factory=dict)
     """Source id to number of shards: fixed at the first run."""
     journal: str | None = None
     """Folder or URL of a journal shared by runs; None: in the run folder."""

@@ -245,6 +245,12 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
     return [parquet.column(i).path for i in range(len(parquet))]
 
 
+def rows_in(store: Store, file: str) -> int:
+    """Return the number of rows of a Parquet file, from its footer."""
+    with store.fs.open_input_file(store.at(file)) as source:
+        return int(pq.ParquetFile(source).metadata.num_rows)
+
+
 def read_table(store: Store, file: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of the store."""
     with store.fs.open_input_file(store.at(file)) as source:

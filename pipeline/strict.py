@@ -57,9 +57,9 @@ def load_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
 
 
-def dump_yaml(data: Any) -> str:
-    """Write data so that `load_yaml` gives it back, key order kept."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
+def dump_yaml(data: Any, width: int = 110) -> str:
+    """Write data so that `load_yaml` gives it back, key order kept, lines folded at a width."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=width)
 
 
 def read_text(path: Path) -> str:

@@ -329,10 +329,11 @@ def _state(path: Path, contents: bool) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def write_names(names: Mapping[str, str], path: Path) -> None:
-    """Write the table from hashed ids to ids, readable by its owner only."""
+def write_names(names: Mapping[str, Mapping[str, str]], path: Path) -> None:
+    """Write the table from hashed ids to ids, source by source, readable by its owner only."""
+    rows = [(source, *pair) for source, of_source in sorted(names.items()) for pair in sorted(of_source.items())]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.fchmod(descriptor, 0o600)  # the mode of os.open is for new files only
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("id", "case"), *sorted(names.items())])
+        csv.writer(file).writerows([("source", "id", "case"), *rows])

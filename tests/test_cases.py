@@ -262,8 +262,8 @@ def test_hashed_ids_are_keyed_and_keep_groups_together(data_set, monkeypatch):
 
 def test_the_table_of_names_is_its_owners_only(tmp_path):
     path = tmp_path / "private" / "cases.csv"
-    write_names({"b": "jane, p7", "a": "john"}, path)
-    assert path.read_bytes() == b'id,case\r\na,john\r\nb,"jane, p7"\r\n'
+    write_names({"toy": {"b": "jane, p7", "a": "john"}}, path)
+    assert path.read_bytes() == b'source,id,case\r\ntoy,a,john\r\ntoy,b,"jane, p7"\r\n'
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
@@ -272,7 +272,7 @@ def test_a_table_of_names_that_was_open_to_all_is_closed(tmp_path):
     path = tmp_path / "cases.csv"
     path.write_text("old")
     path.chmod(0o644)
-    write_names({"a": "john"}, path)
+    write_names({"toy": {"a": "john"}}, path)
     assert path.stat().st_mode & 0o777 == 0o600
 
 

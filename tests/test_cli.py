@@ -55,7 +55,13 @@ def test_data_that_is_not_there(capsys, tmp_path, demo):
         (["--language", "fr"], "unknown language 'fr'"),
         (["--backend", "openai"], "did you mean 'openai_api'?"),
         (["--backend", "openai_api"], "--backend openai_api needs --model"),
-        (["--model", "gpt-4o"], "--model and --base-url need --backend"),
+        (["--model", "gpt-4o"], "--model: nothing without a model; say --backend openai_api"),
+        (["--concurrency", "x"], "--concurrency: nothing without a model"),
+        (["--backend", "openai_api", "--model", "m", "--base-url", "foo"], "should be an address"),
+        (["--backend", "openai_api", "--model", "m", "--base-url", "http://u:p@x/v1"], "must not hold a user"),
+        (["--shards", "phantom_bloood=2"], "--shards phantom_bloood: no source of this run; did you mean"),
+        (["--root", "foo=/tmp"], "--root foo: no source of this run"),
+        (["--shards", "phantom_blood=0"], "greater than or equal to 1"),
         (["--prompt", "caption"], "prompt caption needs a model"),
         (["--split", "train=0.5", "--split", "test=0.2"], "splits must add up to 1"),
         (["--split", "train"], "should be NAME=VALUE"),
@@ -90,6 +96,13 @@ def test_a_key_is_wanted_before_the_first_request(capsys, tmp_path, demo, monkey
     call = ["run", str(demo / "blood.yaml"), "--out", str(tmp_path / "run"), "--workers", "1"]
     assert main([*call, "--backend", "openai_api", "--model", "gpt-4o"]) == 2
     assert "set OPENAI_API_KEY to the key for api.openai.com" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_where_a_folder_should_be(capsys, tmp_path, demo):
+    (tmp_path / "file").touch()
+    assert "is a file; name a folder" in refused(capsys, "demo-data", str(tmp_path / "file"))
+    assert "Not a directory" in refused(capsys, "run", str(demo / "blood.yaml"), "--out", str(tmp_path / "file" / "x"))
 
 
 def test_a_relative_run_folder_inside_a_ray_job_is_refused(capsys, demo, monkeypatch):
@@ -117,7 +130,8 @@ def test_ids_that_are_hashed_need_a_key(capsys, tmp_path, demo, monkeypatch):
     assert "set MEDGLOSS_ID_KEY" in refused(capsys, "run", str(path), "--out", str(tmp_path / "run"))
     monkeypatch.setenv("MEDGLOSS_ID_KEY", "a secret of the hospital")
     assert main(["ingest", str(tmp_path / "run"), str(path), "--workers", "1"]) == 0
-    private = next((tmp_path / "run" / "private").iterdir())
+    private = tmp_path / "run" / "private" / "cases.csv"
+    assert private.read_text().startswith("source,id,case\n")
     assert private.stat().st_mode & 0o777 == 0o600
 
 

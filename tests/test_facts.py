@@ -2,12 +2,15 @@
 
 import hashlib
 import math
+from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from pycocotools import mask as mask_tool
 
 from pipeline import vocabulary
-from pipeline.generate.facts import Label, clean, facts_of, number_of, position, relative_box
+from pipeline.generate.facts import Label, clean, facts_of, ninth_of, number_of, relative_box
 from pipeline.records import Box, Picture, Record, Region
 
 VOCABULARY = vocabulary.load()
@@ -23,7 +26,8 @@ def record(**how):
     """Make a record: `record(modality="ct", regions=(…))`."""
     given = {
         "id": "toy/a", "picture": picture(), "text": None, "modality": "xray", "sub_modality": None,
-        "department": None, "task": None, "origin": "detection", "regions": (), "annotated": (), "attributes": {},
+        "department": None, "task": None, "origin": "detection", "regions": (), "annotated": (), "doubted": (),
+        "attributes": {},
         "body_part": None, "source": "toy", "case": "a", "group": "a", "license": "CC0-1.0", "redistribute": True,
         "commercial": True, "egress": "any", "history": (),
     }  # fmt: skip
@@ -133,16 +137,70 @@ IN_CHINESE = {
 
 @pytest.mark.parametrize("x", [1, 29, 31, 59, 61, 89])
 @pytest.mark.parametrize("y", [1, 59, 61, 119, 121, 179])
-def test_a_position_is_the_ninth_of_the_picture_that_holds_the_boxs_centre(x, y):
+def test_a_position_is_the_ninth_of_the_picture_that_holds_the_box(x, y):
     expected = IN_ENGLISH[ROWS[math.floor(y / 60)], COLUMNS[math.floor(x / 30)]]
     box = Box(x - 1, y - 1, x + 1, y + 1)
-    assert position(box, 90, 180, "en") == expected
-    assert position(box, 90, 180, "zh") == IN_CHINESE[expected]
+    one = record(picture=picture(90, 180), regions=(Region("lung", "lung", box),))
+    assert facts(one).places[0].position == expected
+    assert facts(one, language="zh").places[0].position == IN_CHINESE[expected]
 
 
-def test_the_whole_picture_is_in_the_center_and_its_far_corner_in_the_last_ninth():
-    assert position(Box(0, 0, 90, 90), 90, 90, "en") == "center"
-    assert position(Box(90, 90, 90, 90), 90, 90, "en") == "lower right"
+def test_what_lies_in_no_ninth_by_half_has_no_position():
+    assert ninth_of(Box(0, 0, 90, 90), None, 90, 90) is None
+    assert ninth_of(Box(0, 0, 44, 30), None, 90, 90) == 0
+    assert ninth_of(Box(0, 0, 90, 30), None, 90, 90) is None
+
+
+def test_where_there_is_a_mask_it_decides_and_not_the_middle_of_its_box():
+    two = np.zeros((90, 90), bool)
+    two[40:50, 0:10] = two[40:50, 80:90] = True  # as a box round both kidneys: its middle holds neither
+    code = mask_tool.encode(np.asfortranarray(two.astype(np.uint8)))["counts"].decode()
+    assert ninth_of(Box(0, 40, 90, 50), None, 90, 90) is None
+    assert ninth_of(Box(0, 40, 90, 50), code, 90, 90) == 3  # half of it, the first of two
+    bent = np.zeros((90, 90), bool)
+    bent[:, 0:20] = bent[80:, :] = True  # most of it lies along the left, its box has its middle in the center
+    code = mask_tool.encode(np.asfortranarray(bent.astype(np.uint8)))["counts"].decode()
+    assert ninth_of(Box(0, 0, 90, 90), code, 90, 90) is None
+
+
+def test_a_box_round_all_pixels_of_a_class_is_not_counted():
+    box = Box(1, 1, 50, 20)
+    as_class = record(annotated=("kidney",), regions=(Region("kidney", "kidney", box, "mask", None),))
+    as_parts = record(annotated=("kidney",), regions=tuple(Region("kidney", "k", box, "m", n) for n in (0, 1)))
+    as_boxes = record(annotated=("kidney",), regions=(Region("kidney", "kidney", box),) * 3)
+    assert [facts(one).counts for one in (as_class, as_parts, as_boxes)] == [{}, {"kidney": 2}, {"kidney": 3}]
+
+
+def test_a_label_that_was_left_out_of_a_picture_is_no_wrong_answer_on_it():
+    space = [Label("gallbladder", None), Label("spleen", None)]
+    liver = record(regions=(Region("liver", "liver", Box(1, 1, 50, 50)),), doubted=("gallbladder",))
+    for seed in SEEDS[:50]:
+        assert set(facts(liver, space=space, seed=seed).choices) == {"liver", "spleen"}
+
+
+def test_the_other_side_is_a_wrong_answer_where_left_and_right_are_known():
+    space = [Label("kidney", "left"), Label("kidney", "right")]
+    region = Region("kidney", "kidney_left", Box(1, 1, 9, 9), side="left")
+    known = record(picture=picture(geometry="known"), regions=(region,))
+    assert set(facts(known, space=space).choices) == {"left kidney", "right kidney"}
+    assert facts(record(regions=(region,)), space=space).choices == ()
+
+
+def test_no_abnormality_is_no_thing_that_could_be_there():
+    normal = record(annotated=("normal", "pneumonia"), regions=(Region("normal", "normal"),))
+    assert facts(normal).target.name == "no abnormality"
+    assert facts(normal).thing is None
+    assert facts(normal).absent == ("pneumonia",)
+    ill = record(annotated=("normal", "pneumonia", "atelectasis"), regions=(Region("pneumonia", "p"),))
+    assert facts(ill).absent == ("atelectasis",)
+
+
+def test_every_negative_and_every_count_has_its_turn():
+    many = record(annotated=("pneumonia", "atelectasis", "cardiomegaly", "lung_mass"), regions=())
+    first = Counter(facts(many, seed=seed).absent[0] for seed in SEEDS)
+    assert set(first) == {"pneumonia", "atelectasis", "cardiomegaly", "lung mass"}
+    assert min(first.values()) > 60  # 400 / 4, five standard deviations below
+    assert len({next(iter(facts(smear(), seed=seed).counts)) for seed in SEEDS}) > 1
 
 
 def test_places_are_the_regions_with_a_box():
@@ -331,8 +389,6 @@ def test_no_distractor_lies_in_the_targets_box():
             assert "kidney tumor" not in found.choices
         if found.target.name == "kidney tumor":
             assert not {"left kidney", "right kidney"} & set(found.choices)
-        if found.target.name == "right kidney":
-            assert "left kidney" not in found.choices  # the other side is told by the picture's corner, not by sight
 
 
 def test_boxes_that_only_touch_do_not_overlap():

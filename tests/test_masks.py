@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from pipeline.ingest.masks import find, mask_of, rle
+from pipeline.ingest.masks import find, mask_of
+from pipeline.runlength import decode, encode
 
 
 def random_labels(seed: int, height: int = 23, width: int = 31, classes: int = 3, fill: float = 0.5) -> np.ndarray:
@@ -125,7 +126,7 @@ def by_pycocotools(mask: np.ndarray) -> str:
 def test_the_code_is_the_one_pycocotools_writes(seed, fill):
     labels = random_labels(seed, fill=fill)
     for one in find(labels, per_component=False):
-        code = rle(mask_of(one), one.x0, one.y0, 31, 23)
+        code = encode(mask_of(one), one.x0, one.y0, 31, 23)
         assert code == by_pycocotools(labels == one.value)
         assert coco_mask.area({"size": [23, 31], "counts": code}) == one.area
         wanted = [one.x0, one.y0, one.x1 - one.x0, one.y1 - one.y0]
@@ -140,7 +141,7 @@ def test_the_code_is_right_at_the_edges(where):
     whole = np.zeros((17, 600), bool)  # runs above 32, 1024: several characters a number
     whole[where] = True
     (one,) = find(whole, per_component=False)
-    assert rle(mask_of(one), one.x0, one.y0, 600, 17) == by_pycocotools(whole)
+    assert encode(mask_of(one), one.x0, one.y0, 600, 17) == by_pycocotools(whole)
 
 
 def test_the_code_of_large_runs_is_right():
@@ -148,8 +149,20 @@ def test_the_code_of_large_runs_is_right():
     whole[880:, 1000:1010] = True
     whole[5, 3] = True
     (one,) = find(whole, per_component=False)
-    assert rle(mask_of(one), one.x0, one.y0, 1100, 900) == by_pycocotools(whole)
+    assert encode(mask_of(one), one.x0, one.y0, 1100, 900) == by_pycocotools(whole)
 
 
 def test_an_empty_mask_has_a_code():
-    assert rle(np.zeros((2, 3), bool), 4, 5, 20, 10) == by_pycocotools(np.zeros((10, 20), bool))
+    assert encode(np.zeros((2, 3), bool), 4, 5, 20, 10) == by_pycocotools(np.zeros((10, 20), bool))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_decoding_gives_back_what_pycocotools_wrote(seed):
+    mask = np.random.default_rng(seed).random((23, 31)) < (0.02, 0.5, 0.98)[seed % 3]
+    code = by_pycocotools(mask)
+    np.testing.assert_array_equal(decode(code, 31, 23), mask)
+
+
+def test_an_empty_and_a_full_mask_decode():
+    for mask in (np.zeros((5, 7), bool), np.ones((5, 7), bool)):
+        np.testing.assert_array_equal(decode(by_pycocotools(mask), 7, 5), mask)

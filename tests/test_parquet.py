@@ -74,6 +74,7 @@ def record(n: int = 0, image: Picture | None = None, **more: Any) -> Record:
             Region(None, "odd_thing", certain=False),
         ),
         "annotated": ("kidney", "liver"),
+        "doubted": (),
         "attributes": {},
         "body_part": "abdomen",
         "source": "toy",

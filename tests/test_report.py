@@ -94,7 +94,8 @@ def picture(seed=0, width=640, height=480):
 def record(n, regions=(LIVER,), image=True, source="toy"):
     return Record(
         f"{source}/c{n}/image", picture(n) if image else None, None if image else "A note.", "ct", None,
-        "General Surgery", None, "detection", tuple(regions), ("liver", "spleen"), {}, None, source, f"c{n}", f"c{n}",
+        "General Surgery", None, "detection", tuple(regions), ("liver", "spleen"), (), {}, None,
+        source, f"c{n}", f"c{n}",
         "CC-BY-4.0", False, False, "local", (),
     )  # fmt: skip
 

@@ -36,6 +36,7 @@ RECORD = Record(
         Region(None, "odd"),
     ),
     annotated=("kidney", "liver"),
+    doubted=("spleen",),
     attributes={"sex": "f", "age": "70"},
     body_part="abdomen",
     source="toy",

@@ -1,7 +1,7 @@
 """Work on a Ray cluster: tasks for ingest and curate, a few async actors for generation, a named coordinator.
 
 One call a shard, never one a request: a call costs more than the request. Ray Data is not used for paid replies: one
-bad reply would void a batch (docs/design.md has the measurements).
+bad reply would void a batch (docs/architecture.md says why).
 """
 
 import asyncio

@@ -1,11 +1,15 @@
 """The facts of a record in one language: what prompts are rendered from, and nothing else."""
 
+import functools
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+import numpy as np
+
+from pipeline import runlength
 from pipeline.records import Box, Record, Region, Side
 from pipeline.vocabulary import Vocabulary
 
@@ -55,11 +59,13 @@ class Facts:
     places: tuple[Place, ...]
     """Regions with a box, at most 40."""
     counts: dict[str, int]
-    """Number of boxes by name, where the annotation is complete."""
+    """Number of boxes by name, where the annotation is complete and a box is one thing; in the sample's own order."""
     absent: tuple[str, ...]
-    """Annotated negatives."""
+    """Annotated negatives, in the sample's own order."""
     target: Place | None
     """One region to ask about, chosen by the sample's hash."""
+    thing: Place | None
+    """The target, where it is a thing that can be there or not: no abnormality is none."""
     choices: tuple[str, ...]
     """Options of a choice question about the target; distractors are other labels of the same source."""
     key: str | None
@@ -92,6 +98,7 @@ def facts_of(record: Record, vocabulary: Vocabulary, language: str, space: Seque
         seed: Decides target, distractors and order; the same seed gives the same facts.
     """
     names = [(region, name_of(region, vocabulary, language)) for region in record.regions]
+    attributes = {concept.id for concept in vocabulary.concepts.values() if concept.kind == "attribute"}
     places = tuple(_place(region, name, record, language) for region, name in names if region.box)
     region = _target(record.regions, seed)
     target = _place(region, name_of(region, vocabulary, language), record, language) if region else None
@@ -111,9 +118,10 @@ def facts_of(record: Record, vocabulary: Vocabulary, language: str, space: Seque
         task=vocabulary.term("tasks", record.task, language),
         labels=tuple(dict.fromkeys(name for _, name in names if name)),
         places=places[:MOST_PLACES],
-        counts=_counts(record, names),
-        absent=_absent(record, vocabulary, language),
+        counts=_counts(record, names, seed),
+        absent=_absent(record, attributes, vocabulary, language, seed),
         target=target,
+        thing=target if region and region.label not in attributes else None,
         choices=choices,
         key=LETTERS[choices.index(target.name)] if target and choices else None,
         modality_choices=modalities,
@@ -159,7 +167,8 @@ def _place(region: Region, name: str, record: Record, language: str) -> Place:
         return Place(name, None, None, region.area_mm2, region.certain, None)
     relative = relative_box(region.box, picture.width, picture.height)
     area = round(region.area_mm2, 1) if region.area_mm2 is not None else None
-    where = position(region.box, picture.width, picture.height, language)
+    ninth = ninth_of(region.box, region.mask, picture.width, picture.height)
+    where = None if ninth is None else _POSITIONS["zh" if language == "zh" else "en"][ninth // 3][ninth % 3]
     return Place(name, relative, where, area, region.certain, region.box)
 
 
@@ -177,15 +186,27 @@ def relative_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
-def position(box: Box, width: int, height: int, language: str) -> str:
-    """Name the ninth of the picture that the box's center lies in.
+@functools.lru_cache(maxsize=4096)
+def ninth_of(box: Box, mask: str | None, width: int, height: int) -> int | None:
+    """Return the ninth of the picture, in reading order, that at least half of a region lies in, or None.
 
-    >>> position(Box(0, 0, 10, 10), 90, 90, "en")
-    'upper left'
+    A box says little of where a liver lies that bends round its center: where there is a mask, it decides.
+
+    >>> ninth_of(Box(0, 0, 10, 10), None, 90, 90)
+    0
     """
-    column = min(2, int((box.x0 + box.x1) / 2 / width * 3))
-    row = min(2, int((box.y0 + box.y1) / 2 / height * 3))
-    return _POSITIONS["zh" if language == "zh" else "en"][row][column]
+    if mask is None:
+        columns, rows = np.zeros(width), np.zeros(height)
+        columns[int(box.x0) : max(int(box.x0) + 1, round(box.x1))] = 1
+        rows[int(box.y0) : max(int(box.y0) + 1, round(box.y1))] = 1
+        share = np.outer(
+            [part.sum() for part in np.array_split(rows, 3)], [p.sum() for p in np.array_split(columns, 3)]
+        )
+    else:
+        bands = np.array_split(runlength.decode(mask, width, height), 3, axis=0)
+        share = np.array([[part.sum() for part in np.array_split(band, 3, axis=1)] for band in bands])
+    best = int(share.argmax())
+    return best if share.sum() and share.flat[best] >= 0.5 * share.sum() else None
 
 
 def number_of(*parts: str) -> int:
@@ -199,14 +220,22 @@ def _target(regions: Sequence[Region], seed: str) -> Region | None:
     return boxed[number_of(seed, "target") % len(boxed)] if boxed else None
 
 
-def _counts(record: Record, names: Sequence[tuple[Region, str]]) -> dict[str, int]:
-    complete = set(record.annotated)
-    return dict(Counter(name for region, name in names if region.box and region.label in complete))
+def _counts(record: Record, names: Sequence[tuple[Region, str]], seed: str) -> dict[str, int]:
+    """Count what is one thing a box: a box round all pixels of a class may hold two kidneys."""
+    counted = [(r, name) for r, name in names if r.box and r.label in record.annotated]
+    whole = {r.label for r, _ in counted if r.mask and r.component is None}
+    counted = [(r, name) for r, name in counted if r.label not in whole]
+    counted.sort(key=lambda pair: number_of(seed, "count", pair[0].label or "", pair[0].side or ""))
+    return dict(Counter(name for _, name in counted))
 
 
-def _absent(record: Record, vocabulary: Vocabulary, language: str) -> tuple[str, ...]:
+def _absent(
+    record: Record, attributes: Collection[str], vocabulary: Vocabulary, language: str, seed: str
+) -> tuple[str, ...]:
     present = _with_families(record.regions, vocabulary)
-    return tuple(vocabulary.name(label, label, language) for label in record.annotated if label not in present)
+    absent = [label for label in record.annotated if label not in present and label not in attributes]
+    absent.sort(key=lambda label: number_of(seed, "absent", label))
+    return tuple(vocabulary.name(label, label, language) for label in absent)
 
 
 def _with_families(regions: Sequence[Region], vocabulary: Vocabulary) -> set[str | None]:
@@ -222,8 +251,17 @@ def _choices(
 
     Of a box, labels that lie nowhere in it are false. Of a whole picture only annotated negatives are.
     """
-    there = _with_families([other for other in record.regions if _overlap(region.box, other.box)], vocabulary)
-    false = [label for label in space if label.concept not in there]
+    here = [other for other in record.regions if _overlap(region.box, other.box)]
+    there = _with_families(here, vocabulary).union(record.doubted)
+    sides = {other.side for other in here if other.label == region.label}
+    known = record.picture is not None and record.picture.geometry != "unknown"
+    false = [
+        label
+        for label in space
+        if label.concept not in there
+        # the other kidney is the best distractor, where left and right are known
+        or (known and label.concept == region.label and region.side and label.side and label.side not in sides)
+    ]
     if region.box is None:
         false = [label for label in false if label.concept in record.annotated]
     right = name_of(region, vocabulary, language)

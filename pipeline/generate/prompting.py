@@ -255,7 +255,7 @@ def _rendered(ask: Ask, section: str, **more: Any) -> str:
 
 
 _UNTOLD = (
-    "modality_key", "modality_choices", "modality_key_letter", "target", "choices", "key", "window",
+    "modality_key", "modality_choices", "modality_key_letter", "target", "thing", "choices", "key", "window",
     "department", "sole_department",
 )  # fmt: skip
 

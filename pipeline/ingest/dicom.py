@@ -175,6 +175,8 @@ def intensities(dataset: Any, path: Path) -> NDArray[Any]:
         raise Unusable("truncated", f"pixel data can not be decoded ({type(error).__name__})") from None
     if stored.ndim != 2:
         raise Unusable("not_3d", f"a slice's pixels are {stored.shape}; a slice is one frame of grey")
+    if dataset.get("ModalityLUTSequence"):
+        raise Unusable("modality_lut", "intensities stand behind a modality look-up table; only rescaling is read")
     slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
     if slope == 1 and intercept == int(intercept):
         shifted: NDArray[Any] = stored.astype(np.int32) + int(intercept)

@@ -1,4 +1,4 @@
-"""From a label map to regions: run lengths, boxes, 8-connected components, COCO run-length code. Pure NumPy."""
+"""From a label map to regions: run lengths, boxes, 8-connected components. Pure NumPy."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -105,37 +105,3 @@ def mask_of(found: Found) -> NDArray[np.bool_]:
     for row, start, stop in zip(found.rows - found.y0, found.starts - found.x0, found.stops - found.x0, strict=True):
         mask[row, start:stop] = True
     return mask
-
-
-def rle(mask: NDArray[np.bool_], x0: int, y0: int, width: int, height: int) -> str:
-    """Encode a mask as COCO compressed run lengths (column-major), as pycocotools writes `counts`.
-
-    Args:
-        mask: `(y, x)`, the part within its box.
-        x0: First column of the part in the picture.
-        y0: First row of the part in the picture.
-        width: Of the picture.
-        height: Of the picture.
-    """
-    columns = np.zeros((mask.shape[1], height), bool)
-    columns[:, y0 : y0 + mask.shape[0]] = mask.T
-    flat = columns.reshape(-1)
-    edges = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0, append=0)) + x0 * height
-    counts = np.diff(np.r_[0, edges, width * height]).tolist()
-    if counts[-1] == 0:
-        counts.pop()
-    return _packed(counts)
-
-
-def _packed(counts: list[int]) -> str:
-    """Pack run lengths in 6-bit characters, from the fourth on as the difference to the one before the last."""
-    text = []
-    for n, count in enumerate(counts):
-        value = count - counts[n - 2] if n > 2 else count
-        more = True
-        while more:
-            bits = value & 0x1F
-            value >>= 5
-            more = value != (-1 if bits & 0x10 else 0)
-            text.append(chr((bits | (0x20 if more else 0)) + 48))
-    return "".join(text)

@@ -45,7 +45,7 @@ _DAY, _TIME = "20240102", "030405"
 
 _FACTS: dict[str, Any] = {
     "modality": "ct",
-    "body_part": "abdomen",
+    "body_part": "torso",
     "slices": {"every": 4},
     "display": {"window": "soft_tissue"},
 }

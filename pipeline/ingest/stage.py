@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import pictures
+from pipeline import pictures, runlength
 from pipeline.errors import Unusable
 from pipeline.ingest import dicom, masks, volumes
 from pipeline.ingest.geometry import Volume, laid_over, placed
@@ -367,7 +367,7 @@ def _sized(region: Region, found: masks.Found, cut: Cut, descriptor: Descriptor)
     if (cut.scale_x, cut.scale_y) != (1.0, 1.0):
         mask, x0, y0 = _stretched(mask, box, cut)
         area_px = float(np.count_nonzero(mask))
-    code = masks.rle(mask, x0, y0, cut.width, cut.height)
+    code = runlength.encode(mask, x0, y0, cut.width, cut.height)
     return replace(region, box=box, mask=code, component=found.component, area_px=area_px, area_mm2=area_mm2)
 
 
@@ -424,6 +424,7 @@ def _keep(
             origin=_origin(source),
             regions=regions,
             annotated=annotated,
+            doubted=tuple(sorted(label for label in laid.doubted if label)),
             attributes=_attributes(case, descriptor),
             body_part=descriptor.body_part,
             source=case.source,

@@ -148,6 +148,15 @@ def connect(spec: BackendSpec, concurrency: int, picture: Picture) -> OpenAIAPI:
     return OpenAIAPI(spec, concurrency, picture)
 
 
+def check(spec: BackendSpec) -> None:
+    """Refuse what would only fail at the first request.
+
+    Raises:
+        UserError: There is no key for an endpoint that is elsewhere.
+    """
+    _key(spec)
+
+
 def is_loopback(url: str) -> bool:
     """Does the address stay on this machine?"""
     return urlsplit(url).hostname in _LOOPBACK

@@ -6,7 +6,9 @@ Modules that cost time are imported by the command that needs them, so that `--h
 import argparse
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +106,8 @@ def _settings_flags(command: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop`, a batch system's time limit: end as Ctrl-C does
     try:
         _guard()
         options = parser().parse_args(arguments)
@@ -124,6 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in DISK:
             raise
         return _say(f"the run folder can not be written: {DISK[error.errno]}; run again when there is room", 3)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _say(text: str, status: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from pipeline import discovery, ledgers, plan
 from pipeline.coordinator import Shared
 from pipeline.errors import UserError, did_you_mean
-from pipeline.export import FOLDER, export
+from pipeline.export import FOLDER, export, is_whole
 from pipeline.ledgers import Ledger
 from pipeline.plan import RunPlan
 from pipeline.records import Stage
@@ -169,7 +169,7 @@ def _stage(stage: Stage, run: RunPlan, store: Store, manifest: Manifest, executo
 def _export(run: RunPlan, store: Store, manifest: Manifest, watch: Watch) -> int:
     plan.check_before("export", run, manifest)
     fingerprint, file = plan.export_fingerprint(run, manifest), f"{FOLDER}/manifest.json"
-    todo = not (manifest.done(file, fingerprint) and store.exists(file))
+    todo = not (manifest.done(file, fingerprint) and is_whole(store))
     watch.begin("export", int(todo), 1)
     started = time.monotonic()
     rows: Mapping[str, int] = {}
@@ -189,10 +189,11 @@ def _check_backends(settings: Settings) -> None:
 
 
 def _check_ids(run: RunPlan, store: Store) -> None:
-    """Refuse a number of shards or a folder for a source that the run does not know."""
+    """Refuse a number of shards or a folder for a source that the run does not know and never knew."""
+    before = parse(store.read(RUN_FILE).decode(), RUN_FILE).shards if store.exists(RUN_FILE) else {}
     for flag, given in (("--shards", run.settings.shards), ("--root", run.settings.roots)):
         for name in given:
-            if name not in run.sources and not store.exists(plan.copy_of(name)):
+            if name not in run.sources and name not in before:
                 raise UserError(f"{flag} {name}: no source of this run{did_you_mean(name, run.sources)}")
 
 
@@ -200,6 +201,8 @@ def _write_settings(run: RunPlan, store: Store) -> None:
     text = text_of(run.settings)
     if not store.exists(RUN_FILE) or store.read(RUN_FILE).decode() != text:
         store.write(RUN_FILE, text.encode())
+    for file in set(store.list("sources")) - {plan.copy_of(name) for name in run.sources}:
+        store.remove(file)  # its records may come back; later stages and the report are of the present sources
     for name, source in run.sources.items():
         copy = plan.copy_of(name)
         if not store.exists(copy) or store.read(copy).decode() != source.text:

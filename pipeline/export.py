@@ -34,6 +34,14 @@ def export(run: RunPlan, store: Store) -> parquet.Written:
     return written
 
 
+def is_whole(store: Store) -> bool:
+    """Is the training set there, every file that its manifest names?"""
+    if not store.exists(f"{FOLDER}/manifest.json"):
+        return False
+    files = json.loads(store.read(f"{FOLDER}/manifest.json"))["files"]
+    return all(store.exists(f"{FOLDER}/{name}") for name in ("README.md", *(file["file"] for file in files)))
+
+
 def _title(run: RunPlan) -> str:
     """Name the set by its sources: the same rows make the same card, wherever the run folder lies."""
     names = list(run.sources)

@@ -320,3 +320,43 @@ def test_after_sigkill_at_several_points_the_files_are_those_of_an_undisturbed_r
     # in flight (16) and 0.5 s of replies at 16 per 10 ms, for every kill
     assert stats["requests"] - stats["distinct"] <= kills * (16 + 800)
     assert not list(disturbed.rglob("*.part"))
+
+
+def test_a_source_that_is_left_out_is_no_part_of_later_stages(demo: Path, tmp_path: Path):
+    both = [str(demo / "blood.yaml"), str(demo / "chest.yaml")]
+    assert main(["run", *both, "--out", str(tmp_path / "run"), "--workers", "1"]) == 0
+    assert main(["run", both[0], "--out", str(tmp_path / "run"), "--workers", "1"]) == 0
+    before = digests(tmp_path / "run")
+    assert main(["export", str(tmp_path / "run")]) == 0
+    assert digests(tmp_path / "run") == before
+    assert set(pq.read_table(tmp_path / "run/dataset/data/records")["source"].to_pylist()) == {"phantom_blood"}
+    assert main(["run", *both, "--out", str(tmp_path / "run"), "--workers", "1"]) == 0
+
+
+def test_a_file_of_the_training_set_that_is_gone_is_written_again(demo: Path, tmp_path: Path):
+    call = ["run", str(demo / "blood.yaml"), "--out", str(tmp_path / "run"), "--workers", "1", "--language", "en"]
+    assert main(call) == 0
+    before = digests(tmp_path / "run")
+    next((tmp_path / "run" / "dataset" / "data" / "default").glob("*.parquet")).unlink()
+    assert main(call) == 0
+    assert digests(tmp_path / "run") == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_writes_down_all_that_was_paid(demo: Path, tmp_path: Path, number: int):
+    call = ["run", str(demo / "chest.yaml"), "--out", str(tmp_path / "run"), "--workers", "2"]
+    with FakeOpenAI(latency_s=0.1) as server:
+        flags = ["--backend", "openai_api", "--model", "fake-vlm", "--base-url", server.url, "--concurrency", "4"]
+        process = start([*call, *flags, "--shards", "phantom_chest=4"])
+        until = time.monotonic() + 60
+        while server.stats()["ok"] < 20 and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1].decode()
+        assert process.returncode == 130
+        assert said.splitlines()[-1] == "medgloss: interrupted; what is done is kept, run again to go on"
+        paid = server.stats()["ok"]
+    lines = [line for file in (tmp_path / "run/journal").glob("*.jsonl") for line in file.read_text().splitlines()]
+    # what was in flight when it ended is the only thing that may be missing
+    assert paid - 4 <= sum(json.loads(line)["outcome"] == "ok" for line in lines) <= paid

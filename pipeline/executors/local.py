@@ -49,7 +49,7 @@ class Here:
     """Everything in this process: for one worker, for a debugger."""
 
     def __init__(self, job: Job, coordinator: Shared) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop, self._coordinator = asyncio.new_event_loop(), coordinator
         self._worker = Worker(job, coordinator)
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Done]:
@@ -68,10 +68,13 @@ class Here:
                 for task in finished:
                     yield task.result()
         finally:
-            for task in running:
-                task.cancel()
             if running:
-                self._loop.run_until_complete(asyncio.wait(running))
+                self._coordinator.stop("the run is ending")
+                _, left = self._loop.run_until_complete(asyncio.wait(running, timeout=PATIENCE_S))
+                for task in left:
+                    task.cancel()
+                if left:
+                    self._loop.run_until_complete(asyncio.wait(left))
 
     def close(self) -> None:
         """Give back connections."""

@@ -26,6 +26,8 @@ SILENCE = 25
 """Failures in a row, without one success, after which an endpoint is taken for dead."""
 RETRY_S = 0.5
 """The first wait after a server error is up to this long, the next up to twice that, never over 20 s."""
+DRAIN_S = 3.0
+"""How long replies that are on their way are waited for when a run stops."""
 WINDOW = 4
 """Requests prepared ahead, per slot: enough to keep the slots full, few enough to hold in memory."""
 
@@ -118,7 +120,13 @@ class Generator:
 
         tasks = [asyncio.create_task(one(ask)) for ask in asks]
         try:
-            return list(await asyncio.gather(*tasks))
+            ended, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION) if tasks else (set(), set())
+            if left:
+                # a stop: nothing more is asked, but what is on its way is paid for and must be written down
+                await asyncio.wait(left, timeout=DRAIN_S)
+            for task in ended:
+                task.result()
+            return [task.result() for task in tasks]
         finally:
             for task in tasks:
                 task.cancel()
@@ -166,7 +174,7 @@ class Generator:
     async def _serve(self, line: Line) -> None:
         """Hand each reply of a backend to who waits for it."""
         try:
-            async for reply in line.backend.open(_wanted(line)):
+            async for reply in line.backend.open(self._wanted(line)):
                 waiting = line.waiting.pop(reply.key, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(reply)
@@ -175,6 +183,18 @@ class Generator:
                 if not waiting.done():
                     waiting.set_exception(error)
             raise
+
+    async def _wanted(self, line: Line) -> AsyncIterator[Request]:
+        """Feed a backend, less what nobody waits for any more: a run that was stopped must not go on paying."""
+        while True:
+            request = await line.feed.get()
+            answer, why = line.waiting.get(request.key), self._coordinator.stopped()
+            if answer is None or answer.done():
+                continue
+            if why:
+                answer.set_exception(Stopped(why))
+                continue
+            yield request
 
     async def _reply(self, line: Line, request: Request, segment: Segment) -> Reply:
         """Return a usable reply: from the journal, else asked for and written down.
@@ -247,7 +267,7 @@ class Generator:
         if line.failures >= max(SILENCE, 3 * line.slots):
             why = f"{line.spec.base_url} failed {line.failures} times in a row ({reply.text[:120]}); run again to go on"
             self._coordinator.stop(why)
-            raise Stopped(why)
+            raise Stopped(self._coordinator.stopped() or why)
 
     async def close(self) -> None:
         """End the lines and give back connections."""
@@ -270,15 +290,6 @@ _REASONS = {
 }
 _FINAL = ("server_busy", "server_error", "request_refused", "model_refused", "content_filtered")
 """Reasons that asking once more with the next attempt would not change."""
-
-
-async def _wanted(line: Line) -> AsyncIterator[Request]:
-    """Feed a backend, less what nobody waits for any more: a run that was stopped must not go on paying."""
-    while True:
-        request = await line.feed.get()
-        answer = line.waiting.get(request.key)
-        if answer is not None and not answer.done():
-            yield request
 
 
 async def _flush_often(segment: Segment) -> None:

@@ -108,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop`, a batch system's time limit: end as Ctrl-C does
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file name may be in no encoding at all
     try:
         _guard()
         options = parser().parse_args(arguments)
@@ -220,7 +223,7 @@ def _run(options: argparse.Namespace) -> int:
     out = options.out or os.environ.get(OUT) or f"runs/{Path(settings.sources[0]).stem}"
     store = drive.open_store(out)
     if store.exists(RUN_FILE):
-        before = parse_settings(store.read(RUN_FILE).decode(), RUN_FILE)
+        before = parse_settings(store.text(RUN_FILE), RUN_FILE)
         settings = settings.model_copy(update={"shards": {**before.shards, **settings.shards}})
     return _drive(settings, store, STAGES)
 
@@ -228,12 +231,12 @@ def _run(options: argparse.Namespace) -> int:
 def _stage(options: argparse.Namespace) -> int:
     from pipeline import drive
     from pipeline.settings import RUN_FILE
-    from pipeline.strict import load_yaml
+    from pipeline.settings import parse as parse_settings
 
     store = drive.open_store(options.run)
     base: dict[str, Any] = {"sources": []}
     if store.exists(RUN_FILE):
-        base = load_yaml(store.read(RUN_FILE).decode(), RUN_FILE)
+        base = parse_settings(store.text(RUN_FILE), RUN_FILE).model_dump(mode="json", exclude_none=True)
     elif options.command != "ingest":
         raise UserError(f"{options.run} is no run folder yet; begin with `medgloss ingest {options.run} SOURCE`")
     elif not options.sources:

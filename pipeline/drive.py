@@ -92,6 +92,7 @@ def drive(settings: Settings, store: Store, stages: tuple[Stage, ...], watch: Wa
             _write_settings(run, store)
         manifest = Manifest(store)
         run = run or plan.reopened(store, manifest, settings)
+        ledgers.check_files(run, store, manifest)
         _forget_stale(run, store, manifest)
         shared = Shared(1, {spec.base_url: spec.concurrency for spec in run.settings.backends.values()})
         changed = 0
@@ -114,12 +115,13 @@ def report_again(store: Store) -> list[Ledger]:
 
     Raises:
         UserError: It is no run folder, or it has not been through ingest.
-        Stopped: Its ledgers do not balance; the page is written all the same.
+        Stopped: Its files are not as written, or its ledgers do not balance.
     """
     if not store.exists(RUN_FILE):
         raise UserError(f"{store.url} is no run folder: it has no {RUN_FILE}")
     manifest = Manifest(store)
-    run = plan.reopened(store, manifest, parse(store.read(RUN_FILE).decode(), RUN_FILE))
+    run = plan.reopened(store, manifest, parse(store.text(RUN_FILE), RUN_FILE))
+    ledgers.check_files(run, store, manifest)
     found = _ledgers(run, store, manifest)
     store.write("report.html", report(run, store, manifest, found).encode())
     ledgers.check(found, run, store, manifest)
@@ -190,7 +192,7 @@ def _check_backends(settings: Settings) -> None:
 
 def _check_ids(run: RunPlan, store: Store) -> None:
     """Refuse a number of shards or a folder for a source that the run does not know and never knew."""
-    before = parse(store.read(RUN_FILE).decode(), RUN_FILE).shards if store.exists(RUN_FILE) else {}
+    before = parse(store.text(RUN_FILE), RUN_FILE).shards if store.exists(RUN_FILE) else {}
     for flag, given in (("--shards", run.settings.shards), ("--root", run.settings.roots)):
         for name in given:
             if name not in run.sources and name not in before:
@@ -199,13 +201,13 @@ def _check_ids(run: RunPlan, store: Store) -> None:
 
 def _write_settings(run: RunPlan, store: Store) -> None:
     text = text_of(run.settings)
-    if not store.exists(RUN_FILE) or store.read(RUN_FILE).decode() != text:
+    if not store.exists(RUN_FILE) or store.text(RUN_FILE) != text:
         store.write(RUN_FILE, text.encode())
     for file in set(store.list("sources")) - {plan.copy_of(name) for name in run.sources}:
         store.remove(file)  # its records may come back; later stages and the report are of the present sources
     for name, source in run.sources.items():
         copy = plan.copy_of(name)
-        if not store.exists(copy) or store.read(copy).decode() != source.text:
+        if not store.exists(copy) or store.read(copy) != source.text.encode():
             store.write(copy, source.text.encode())
     names = {name: source.cases.names for name, source in run.sources.items() if source.cases.names}
     if names and not store.local:

@@ -6,6 +6,7 @@ The left sides were counted by the planner and the readers; the right sides are 
 from collections import Counter
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import Stopped
@@ -86,18 +87,33 @@ def _levels(store: Store, file: str) -> Counter[str]:
     return Counter(read_table(store, file, ["level"])["level"].to_pylist())
 
 
-def check(found: list[Ledger], run: RunPlan, store: Store, manifest: Manifest) -> None:
-    """Refuse a run whose ledgers do not balance, or whose files do not hold the rows that were written.
+def check_files(run: RunPlan, store: Store, manifest: Manifest) -> None:
+    """Refuse files that do not hold the rows that were written, before anything is made from them.
 
     Raises:
-        Stopped: Names the ledgers and the files, and says what to do.
+        Stopped: Names the files and the ledgers that they unbalance, and says what to do.
     """
-    wrong = [str(ledger) for ledger in found if not ledger.balances]
     damaged = _damaged(run, store, manifest)
-    if damaged:
-        files = ", ".join(damaged[:3]) + (f" and {len(damaged) - 3} more" if len(damaged) > 3 else "")
-        why = f"; {'; '.join(wrong)}" if wrong else ""
-        raise Stopped(f"the ledgers do not balance: not as written: {files}{why}; remove these files and run again")
+    if not damaged:
+        return
+    try:
+        generated = all(files_of("generate", shard)[0] in manifest.lines for shard in run.shards)
+        wrong = [str(ledger) for ledger in ledgers(run, store, manifest, generated) if not ledger.balances]
+    except (pa.ArrowInvalid, OSError, KeyError):
+        wrong = []  # a file that is no Parquet any more: its ledger can not even be read
+    files = ", ".join(damaged[:3]) + (f" and {len(damaged) - 3} more" if len(damaged) > 3 else "")
+    why = f"; {'; '.join(wrong)}" if wrong else ""
+    raise Stopped(f"the ledgers do not balance: not as written: {files}{why}; remove these files and run again")
+
+
+def check(found: list[Ledger], run: RunPlan, store: Store, manifest: Manifest) -> None:
+    """Refuse a run whose ledgers do not balance.
+
+    Raises:
+        Stopped: Names the ledgers.
+    """
+    check_files(run, store, manifest)
+    wrong = [str(ledger) for ledger in found if not ledger.balances]
     if wrong:
         raise Stopped(f"the ledgers do not balance: {'; '.join(wrong)}; this is a fault of medgloss: please report it")
 

@@ -101,7 +101,7 @@ def reopened(store: Store, manifest: Manifest, settings: Settings) -> RunPlan:
     for name in settings.shards:
         if not store.exists(copy_of(name)):
             continue
-        text = store.read(copy_of(name)).decode()
+        text = store.text(copy_of(name))
         descriptor = descriptors.parse(text, copy_of(name))
         files = [PurePosixPath(file) for file in manifest.lines if file.startswith(f"records/{name}/")]
         shards = [Shard(name, *map(int, file.stem.split("-of-"))) for file in sorted(files)]

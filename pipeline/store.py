@@ -111,8 +111,20 @@ class Store:
         """Read the manifest; the last line of a file counts, a torn last line does not."""
         if not self.exists(MANIFEST):
             return {}
-        lines = (Line(**row) for row in json_lines(self.read(MANIFEST)))
+        names = set(Line.__slots__)
+        lines = (Line(**row) for row in json_lines(self.read(MANIFEST)) if set(row) == names)
         return {line.file: line for line in lines}
+
+    def text(self, file: str) -> str:
+        """Read a file that people may have changed.
+
+        Raises:
+            UserError: It is not UTF-8.
+        """
+        try:
+            return self.read(file).decode()
+        except UnicodeDecodeError:
+            raise UserError(f"{file} in the run folder is not UTF-8: restore it, or remove it and run again") from None
 
     def compact(self) -> dict[str, Line]:
         """Rewrite the manifest with one line a file, sorted, and only of files that are there."""
@@ -246,9 +258,12 @@ def leaf_paths(schema: pa.Schema) -> list[str]:
 
 
 def rows_in(store: Store, file: str) -> int:
-    """Return the number of rows of a Parquet file, from its footer."""
-    with store.fs.open_input_file(store.at(file)) as source:
-        return int(pq.ParquetFile(source).metadata.num_rows)
+    """Return the number of rows of a Parquet file, from its footer; -1 where it is none."""
+    try:
+        with store.fs.open_input_file(store.at(file)) as source:
+            return int(pq.ParquetFile(source).metadata.num_rows)
+    except (pa.ArrowInvalid, OSError):
+        return -1
 
 
 def read_table(store: Store, file: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -90,7 +90,7 @@ def _check_names(descriptor: Descriptor, joined: Mapping[str, tables.Rows]) -> N
     """Refuse a template that uses a name which nothing captures: a typing error would empty the whole source."""
     known = {*templates.BUILT_IN, *(name for match in descriptor.cases.match for name in templates.captures_of(match))}
     for name, rows in joined.items():
-        known |= {f"{name}.{column}" for row in rows.by_key.values() for column in row}
+        known |= {f"{name}.{column}" for column in rows.columns}
     used = {"cases.id": descriptor.cases.id, "cases.group": descriptor.cases.group}
     used |= {f"attributes.{name}": template for name, template in descriptor.attributes.items()}
     used |= {f"tables.{name}.match": table.match for name, table in descriptor.tables.items()}
@@ -191,8 +191,7 @@ def _join(
                 "table_encoding",
                 f"table {name}: the row is not {table.encoding}; declare its encoding",
             )
-        columns = next(iter(joined[name].by_key.values()), {})
-        cells |= {f"{name}.{column}": row.get(column, "") for column in columns}
+        cells |= {f"{name}.{column}": row.get(column, "") for column in joined[name].columns}
     return cells, problem
 
 
@@ -314,7 +313,7 @@ def fingerprint(case: Case, root: Path, contents: bool = False) -> str:
     digest.update(repr((sorted(case.notes.items()), case.problem)).encode())
     for role, paths in sorted(case.files.items()):
         for path in paths:
-            digest.update(f"{role} {path} {_state(root / path, contents)}".encode())
+            digest.update(f"{role} {path} {_state(root / path, contents)}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ import hmac
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -329,3 +330,22 @@ def test_a_file_that_vanished_after_the_plan_still_has_a_fingerprint(data_set):
     (toy.root / "x" / "a.png").unlink()
     assert len(fingerprint(case, toy.root)) == 64
     assert fingerprint(case, toy.root) != before
+
+
+def test_a_quote_that_is_not_closed_is_told_with_its_line(data_set):
+    table = 'image,patient,finding\na,"p7,normal\nb,p8,pneumonia\n'
+    toy = data_set(TABLE, {"img/a.png": PIXELS, "t.csv": table})
+    with pytest.raises(UserError, match=r"^table t: t\.csv, after line 1: unexpected end of data$"):
+        toy.plan()
+
+
+def test_a_table_of_a_header_alone_makes_every_picture_unlabelled(data_set):
+    toy = data_set(TABLE, {"img/a.png": PIXELS, "t.csv": "image,patient,finding\n"})
+    assert by_id(toy.plan())["a"].captures["t.finding"] == ""
+
+
+def test_a_file_name_in_no_encoding_is_a_case_like_any_other(data_set, tmp_path):
+    toy = data_set(COCO.split("annotations")[0], {"img/a.png": PIXELS})
+    Path(os.fsdecode(os.fsencode(toy.root / "img") + b"/b\xffad.png")).write_bytes(b"x")
+    case = by_id(toy.plan())["b_ad"]
+    assert len(fingerprint(case, toy.root)) == 64

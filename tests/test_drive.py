@@ -249,9 +249,7 @@ def test_a_run_that_lost_a_row_is_not_exported(demo: Path, tmp_path: Path):
     drop_one_row(next((tmp_path / "run" / "samples").rglob("*.parquet")))
     assert main([*call, "--split", "train=1"]) == 3
     after = digests(tmp_path / "run")
-    assert {file for file in before if before[file] != after[file]} == {
-        "samples/phantom_chest/00000-of-00001.parquet"
-    } | {"curated/phantom_chest/00000-of-00001.parquet"}
+    assert [file for file in before if before[file] != after[file]] == ["samples/phantom_chest/00000-of-00001.parquet"]
 
 
 def test_a_lost_case_row_fails_the_run(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -360,3 +358,40 @@ def test_a_run_that_is_told_to_end_writes_down_all_that_was_paid(demo: Path, tmp
     lines = [line for file in (tmp_path / "run/journal").glob("*.jsonl") for line in file.read_text().splitlines()]
     # what was in flight when it ended is the only thing that may be missing
     assert paid - 4 <= sum(json.loads(line)["outcome"] == "ok" for line in lines) <= paid
+
+
+@pytest.mark.parametrize("kind", ["records", "samples", "curated", "rejected/ingest"])
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_file_that_is_no_parquet_any_more_is_named_in_one_line(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, content: bytes
+):
+    call = ["run", str(demo / "blood.yaml"), "--out", str(tmp_path / "run"), "--workers", "1", "--language", "en"]
+    assert main(call) == 0
+    before = digests(tmp_path / "run")
+    file = next((tmp_path / "run" / kind).rglob("*.parquet"))
+    file.write_bytes(content)
+    capsys.readouterr()
+    assert main(call) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"not as written: {file.relative_to(tmp_path / 'run')}" in said
+    file.unlink()
+    assert main(call) == 0
+    assert digests(tmp_path / "run") == before
+
+
+def test_damaged_text_files_of_the_run_folder_are_one_line_or_mended(demo: Path, tmp_path: Path, capsys):
+    run = tmp_path / "run"
+    call = ["run", str(demo / "blood.yaml"), "--out", str(run), "--workers", "1", "--language", "en"]
+    assert main(call) == 0
+    (run / "sources" / "phantom_blood.yaml").write_bytes(b"\xff\xfe")
+    assert main(["curate", str(run)]) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+    assert main(call) == 0
+    with (run / "manifest.jsonl").open("a") as file:
+        file.write('{"file": "x"}\n[1]\nnot json\n')
+    assert main(call) == 0
+    for content in (b"\xff", b"", b"- a\n"):
+        (run / "run.yaml").write_bytes(content)
+        assert main(["curate", str(run)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.coordinator import Shared
 from pipeline.generate import journal as module
 from pipeline.generate.journal import FLUSH_S, Journal, Totals, totals
-from pipeline.generate.stage import _flush_often
+from pipeline.generate.stage import flush_often
 from pipeline.records import Reply, Usage
 from pipeline.store import Store, json_lines
 
@@ -140,13 +141,26 @@ def wait_for(seen, seconds):
 def test_a_reply_is_handed_to_the_system_within_half_a_second(store):
     async def write_and_look():
         segment = Journal(store).segment(SHARD)
-        flusher = asyncio.create_task(_flush_often(segment))
+        flusher = asyncio.create_task(flush_often(segment, Shared(1, {})))
         segment.add(reply("k"), None)
         await asyncio.to_thread(wait_for, lambda: Journal(Store(store.root)).find("k") is not None, 0.5)
         flusher.cancel()
 
     asyncio.run(write_and_look())
     assert FLUSH_S <= 0.25
+
+
+def test_a_journal_that_can_not_be_written_stops_the_run(store, tmp_path):
+    coordinator = Shared(1, {})
+
+    async def write():
+        segment = Journal(store).segment(SHARD)
+        (tmp_path / "run").write_text("a file where the folder should be")
+        segment.add(reply("k"), None)
+        await flush_often(segment, coordinator)
+
+    asyncio.run(write())
+    assert coordinator.stopped() == "the journal can not be written: Not a directory"
 
 
 def test_adding_flushes_what_has_waited(store, monkeypatch):

@@ -50,31 +50,65 @@ class Here:
 
     def __init__(self, job: Job, coordinator: Shared) -> None:
         self._loop, self._coordinator = asyncio.new_event_loop(), coordinator
-        self._worker = Worker(job, coordinator)
+        self._worker, self._interrupted = Worker(job, coordinator), False
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Done]:
         """Run tasks and yield each when it is done.
 
         Raises:
             Stopped: The run can not go on.
+            KeyboardInterrupt: A signal asked to end; while generating, only once the loop has come to rest.
         """
         waiting, running = deque(tasks), set[asyncio.Task[Done]]()
+        with self._signals_wait(tasks):
+            try:
+                while waiting or running:
+                    while waiting and len(running) < IN_FLIGHT:
+                        running.add(self._loop.create_task(self._worker.run(waiting.popleft())))
+                    first = asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    finished, running = self._loop.run_until_complete(first)
+                    for task in finished:
+                        if self._interrupted and task.exception():
+                            raise KeyboardInterrupt
+                        yield task.result()
+            finally:
+                self._end(running)
+
+    def _end(self, running: set[asyncio.Task[Done]]) -> None:
+        """Ask the tasks that still run to stop, then cancel them; their errors are of no interest any more."""
+        if not running:
+            return
+        self._coordinator.stop("the run is ending")
+        _, left = self._loop.run_until_complete(asyncio.wait(running, timeout=PATIENCE_S))
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left))
+        for task in running:
+            if not task.cancelled():
+                task.exception()
+
+    @contextlib.contextmanager
+    def _signals_wait(self, tasks: Sequence[Task]) -> Iterator[None]:
+        """Turn signals into a stop while generating: an exception in the middle of a callback would lose replies."""
+        main = threading.current_thread() is threading.main_thread()
+        if not main or not tasks or tasks[0].stage != "generate":
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.getsignal(number) for number in numbers]
+        for number in numbers:
+            self._loop.add_signal_handler(number, self._interrupt)
         try:
-            while waiting or running:
-                while waiting and len(running) < IN_FLIGHT:
-                    running.add(self._loop.create_task(self._worker.run(waiting.popleft())))
-                first = asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                finished, running = self._loop.run_until_complete(first)
-                for task in finished:
-                    yield task.result()
+            yield
         finally:
-            if running:
-                self._coordinator.stop("the run is ending")
-                _, left = self._loop.run_until_complete(asyncio.wait(running, timeout=PATIENCE_S))
-                for task in left:
-                    task.cancel()
-                if left:
-                    self._loop.run_until_complete(asyncio.wait(left))
+            for number, handler in zip(numbers, before, strict=True):
+                self._loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        self._coordinator.stop("interrupted")
 
     def close(self) -> None:
         """Give back connections."""
@@ -136,7 +170,7 @@ class Processes:
         until = time.monotonic() + PATIENCE_S
         for child in self._children:
             child.process.join(max(0.0, until - time.monotonic()))
-            child.process.terminate()
+            child.process.kill()
             child.process.join()
             child.tasks.close()
 
@@ -202,7 +236,8 @@ class _Far:
 
 def _serve(job: Job, tasks: Connection, questions: Connection) -> None:
     """A worker process: take tasks, hand back what is done, until told to end or the driver is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # to a whole group: the driver decides how its workers end
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         # a killed driver must not leave workers that write into a run that was started again

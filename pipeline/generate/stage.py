@@ -99,13 +99,14 @@ class Generator:
         asks = plan(records, self._prompts, self._vocabulary, space, seed)
         outcome.planned = len(asks)
         segment = self._journal.segment(shard)
-        flusher = asyncio.create_task(_flush_often(segment))
+        flusher = asyncio.create_task(flush_often(segment, self._coordinator))
         try:
             done = await self._all(asks, segment)
         finally:
             flusher.cancel()
-            segment.flush(sync=True)
+            await asyncio.gather(flusher, return_exceptions=True)
             del self._pictures[shard]
+            segment.flush(sync=True)
         for result in done:
             (outcome.samples if isinstance(result, Sample) else outcome.rejected).append(result)  # type: ignore[arg-type]
         return outcome
@@ -292,10 +293,15 @@ _FINAL = ("server_busy", "server_error", "request_refused", "model_refused", "co
 """Reasons that asking once more with the next attempt would not change."""
 
 
-async def _flush_often(segment: Segment) -> None:
+async def flush_often(segment: Segment, coordinator: Coordinator) -> None:
+    """Hand replies to the system; where that fails, as on a full disk, nothing more must be paid for."""
     while True:
         await asyncio.sleep(FLUSH_S)
-        segment.flush()
+        try:
+            segment.flush()
+        except OSError as error:
+            coordinator.stop(f"the journal can not be written: {error.strerror}")
+            return
 
 
 def plan(

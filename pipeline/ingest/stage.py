@@ -219,6 +219,8 @@ def _read_volume(case: Case, source: Source, out: Read) -> None:
     paths = [source.root / path for path in case.files["image"]]
     series = form_of(case, source.descriptor) == "series"
     volume = dicom.read_series(paths) if series else volumes.read(paths[0], geometry.assume)
+    if volume.array.min() == volume.array.max():
+        raise Unusable("no_content", f"every voxel is {volume.array.flat[0]:g}")
     annotations = _annotations(case, source)
     if not annotations and source.descriptor.cases.unlabelled == "reject":
         raise Unusable("unlabelled", "no annotation speaks of it; cases.unlabelled: keep keeps it")

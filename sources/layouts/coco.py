@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import UserError
+from pipeline.errors import Unusable, UserError
 from pipeline.records import Box, Case, Origin
 from sources.annotation import Given, Mark, Marks
 from sources.descriptor import AnnotationSpec
@@ -56,11 +56,17 @@ def index(spec: Spec, path: Path) -> dict[str, str]:
 
 
 def read(spec: Spec, case: Case, given: Given) -> Marks | None:
-    """Return the boxes of a picture; None where the JSON does not list it."""
+    """Return the boxes of a picture; None where the JSON does not list it.
+
+    Raises:
+        Unusable: `bad_annotation`.
+    """
     if given.note is None:
         return None
     entry = json.loads(given.note)
     size = entry["size"]
+    if not all(side is None or (isinstance(side, int | float) and side >= 0) for side in size):
+        raise Unusable("bad_annotation", f"width and height should be numbers, are {str(size)[:60]}")
     return Marks(
         tuple(_mark(raw, box) for raw, box in entry["marks"]),
         (int(size[0]), int(size[1])) if all(size) else None,

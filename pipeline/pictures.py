@@ -191,13 +191,6 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def jpeg(pixels: Pixels, quality: int = 90) -> bytes:
-    """Encode 8-bit pixels as JPEG, for requests only: stored pictures are lossless or original."""
-    colour = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", colour, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return data.tobytes()
-
-
 def sha256(data: bytes) -> str:
     """Return the hex digest that names a stored picture."""
     return hashlib.sha256(data).hexdigest()

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -88,10 +88,7 @@ def test_one_added_case_touches_one_shard(demo: Path, tmp_path: Path):
         str(demo / "chest.yaml"),
         "--out",
         str(tmp_path / "run"),
-        "--shards",
-        "phantom_chest=8",
-        "--workers",
-        "1",
+        *["--shards", "phantom_chest=8", "--workers", "1"],
     ]
     assert main(call) == 0
     before = times(tmp_path / "run")
@@ -114,10 +111,7 @@ def test_one_added_coco_picture_touches_one_shard(demo: Path, tmp_path: Path):
         str(demo / "blood.yaml"),
         "--out",
         str(tmp_path / "run"),
-        "--shards",
-        "phantom_blood=4",
-        "--workers",
-        "1",
+        *["--shards", "phantom_blood=4", "--workers", "1"],
     ]
     assert main(call) == 0
     before = times(tmp_path / "run")
@@ -179,10 +173,7 @@ def test_a_case_that_is_gone_leaves_nothing_behind(demo: Path, tmp_path: Path):
         str(demo / "torso.yaml"),
         "--out",
         str(tmp_path / "run"),
-        "--shards",
-        "phantom_torso=8",
-        "--workers",
-        "1",
+        *["--shards", "phantom_torso=8", "--workers", "1"],
     ]
     assert main(call) == 0
     assert len(list((tmp_path / "run" / "records").rglob("*.parquet"))) == 2
@@ -285,6 +276,32 @@ def start(arguments: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
 
 
+IN_FLIGHT = 16
+"""The default of --concurrency."""
+
+
+class Kill(NamedTuple):
+    paying: bool
+    """It fell while replies were paid for."""
+    repeats: int
+    """Replies that may have to be paid again: in flight, and what came in the last half second."""
+
+
+def killed(arguments: list[str], server: FakeOpenAI, seconds: float, replies: float) -> Kill:
+    """Start a run and SIGKILL it after so many seconds, or once the server has sent so many replies in all."""
+    process, began = start(arguments), server.stats()["ok"]
+    until, seen = time.monotonic() + seconds, [(time.monotonic(), began)]
+    while process.poll() is None and time.monotonic() < until and seen[-1][1] < replies:
+        time.sleep(0.01)
+        seen.append((time.monotonic(), server.stats()["ok"]))
+    paying = process.poll() is None and seen[-1][1] > began
+    process.kill()
+    process.communicate()
+    time.sleep(0.7)  # the workers of a killed driver end by themselves
+    earlier = max((ok for at, ok in seen if at < seen[-1][0] - 0.5), default=began)
+    return Kill(paying, IN_FLIGHT + server.stats()["ok"] - earlier)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_after_sigkill_at_several_points_the_files_are_those_of_an_undisturbed_run(
@@ -298,25 +315,17 @@ def test_after_sigkill_at_several_points_the_files_are_those_of_an_undisturbed_r
         assert main(["run", *sources, "--out", str(undisturbed), *model, *shards]) == 0
         distinct = server.stats()["distinct"]
         server.reset()
-        kills = 0
-        for seconds in (1.5, 2.5, 3.2, 4.0, 4.8, 5.5):
-            process = start(["run", *sources, "--out", str(disturbed), *model, *shards])
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                kills += 1
-            process.communicate()
-            time.sleep(0.3)  # the workers of a killed driver end by themselves
-        assert kills >= 2
-        final = start(["run", *sources, "--out", str(disturbed), *model, *shards])
+        again = ["run", *sources, "--out", str(disturbed), *model, *shards]
+        shares = ((1.5, 1), (60, 0.1), (60, 0.4), (60, 0.8), (3, 1), (4, 1))
+        kills = [killed(again, server, seconds, share * distinct) for seconds, share in shares]
+        assert sum(kill.paying for kill in kills) >= 3
+        final = start(again)
         assert final.wait(120) == 0, final.communicate()[1].decode()
         final.communicate()
         stats = server.stats()
     assert digests(disturbed) == digests(undisturbed)
     assert stats["distinct"] == distinct
-    # in flight (16) and 0.5 s of replies at 16 per 10 ms, for every kill
-    assert stats["requests"] - stats["distinct"] <= kills * (16 + 800)
+    assert stats["requests"] - stats["distinct"] <= sum(kill.repeats for kill in kills)
     assert not list(disturbed.rglob("*.part"))
 
 

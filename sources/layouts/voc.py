@@ -1,7 +1,7 @@
 """PASCAL VOC: one XML file a picture with named boxes, 1-based and inclusive.
 
-A box that covers columns 1 to 10 is written `<xmin>1</xmin><xmax>10</xmax>`; half-open it is `0, 10`
-(VOC2007 development kit, §4). Files of later tools are often 0-based: `one_based: false`.
+A box that covers columns 1 to 10 is written `<xmin>1</xmin><xmax>10</xmax>`; half-open it is `0, 10`.
+Files of later tools are often 0-based: `one_based: false`.
 """
 
 from typing import Literal

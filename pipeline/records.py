@@ -74,9 +74,13 @@ class Case:
     captures: Mapping[str, str]
     """What the path template captured, and the joined table cells as `table.column`."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """Annotation index to JSON: what a file shared by many cases (COCO) says of this one."""
+    """Annotation index to JSON: what a file shared by many cases (COCO, a table) says of this one."""
     problem: tuple[str, str] | None = None
     """Reason and detail, where the plan already knows that it can not be read."""
+    channels: tuple[str, ...] = ()
+    """Name of each file of the role `image`, where they are channels of one body."""
+    row: int | None = None
+    """Row of the file, from 0, where a case is one row of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,15 +26,28 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_as_list, json_schema_input_t
 """One text or a list of texts."""
 
 
+class LicenseRule(Strict):
+    """What one licence of several allows."""
+
+    redistribute: bool = False
+    commercial: bool = False
+    egress: Egress | None = None
+    """None: the descriptor's."""
+    drop: bool = False
+    """Pictures under it are left out."""
+
+
 class License(Strict):
     """Who may do what with the data."""
 
     name: str
-    """SPDX identifier where there is one."""
+    """SPDX identifier where there is one; a template (`{meta.License}`) where each picture has its own."""
     url: str | None = None
     redistribute: bool = False
     """May pictures be passed on? Goes to every row and to the data set card."""
     commercial: bool = False
+    each: dict[str, LicenseRule] = Field(default_factory=dict)
+    """By the filled-in name; a name that is not listed is left out. Empty: the two keys above hold for all."""
 
 
 class Table(Strict):
@@ -55,6 +68,44 @@ class Table(Strict):
     """True: a row without a picture is a missing case. Default: true where an annotation uses the table."""
 
 
+class RowsSpec(Strict):
+    """Cases that are the rows of a file: Parquet, `.npz`, JSONL, CSV. Cells are captures named `row.column`."""
+
+    image: str | None = None
+    """Column (Parquet: bytes, or bytes and path) or member of the `.npz` that holds the pictures."""
+    text: str | None = None
+    """Template of the text of a text-only source: `{row.question}`."""
+    delimiter: str = ","
+    encoding: str = "utf-8"
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "RowsSpec":
+        if (self.image is None) == (self.text is None):
+            raise ValueError("give one of: image, text")
+        return self
+
+
+class Channels(Strict):
+    """Several volumes of one body on one grid: sibling files, or the fourth axis of one file."""
+
+    files: dict[str, str] = Field(default_factory=dict)
+    """What `{channel}` of `cases.match` captured, to the channel's name; `cases.id` must not hold it."""
+    axis: Texts = ()
+    """Names along the fourth axis of a volume, in order."""
+    show: Texts = ()
+    """Those that become pictures; default: all."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Channels":
+        if bool(self.files) == bool(self.axis):
+            raise ValueError("give one of: files, axis")
+        names = set(self.files.values()) or set(self.axis)
+        for name in self.show:
+            if name not in names:
+                raise ValueError(f"show: {name!r} is no channel; there are {', '.join(sorted(names))}")
+        return self
+
+
 class Cases(Strict):
     """What is read."""
 
@@ -64,8 +115,9 @@ class Cases(Strict):
     """Template of the case's id; default: the path without its suffix."""
     group: str | None = None
     """Template of the patient (or what comes nearest); default: the case itself."""
-    form: Literal["picture", "volume", "series"] | None = None
-    """Default: by suffix."""
+    form: Literal["picture", "volume", "series", "video", "rows"] | None = None
+    """Default: by suffix; `series` is all that DICOM has, `rows` what `rows` says."""
+    rows: RowsSpec | None = None
     exclude: Texts = ()
     unlabelled: Literal["reject", "keep"] = "reject"
 
@@ -103,6 +155,8 @@ class GeometrySpec(Strict):
     """Axis codes of the stored array, `LPS`: used instead of the header's."""
     pairing: Literal["same_grid", "resample", "trust_array"] = "same_grid"
     """How a mask is laid over its volume: same grid or rejected; nearest neighbour in mm; array order."""
+    annotated: Literal["upright", "file"] = "upright"
+    """What annotations of a picture with an EXIF orientation speak of, where their size does not tell."""
     allow_oblique: float = Field(15.0, ge=0, le=45)
     """Degrees from the nearest axis up to which a slice still has its plane's name."""
 
@@ -110,23 +164,52 @@ class GeometrySpec(Strict):
 class Slices(Strict):
     """Which slices of a volume become pictures."""
 
-    planes: tuple[Literal["axial", "coronal", "sagittal"], ...] = ("axial",)
-    pick: Literal["labelled", "all"] = "labelled"
+    planes: Annotated[
+        tuple[Literal["axial", "coronal", "sagittal"], ...],
+        BeforeValidator(
+            lambda value: ("axial", "coronal", "sagittal") if value == "xyz" else _as_list(value),
+            json_schema_input_type=str | list[str],
+        ),
+    ] = ("axial",)
+    """`xyz` is all three."""
+    pick: Literal["labelled", "peaks", "all"] = "labelled"
+    """`peaks`: the slices on which a label is largest."""
     every: int = Field(1, ge=1)
     """Of the picked ones, every n-th."""
+    per_label: int = Field(1, ge=1)
+    """Peaks of each label."""
+    gap_mm: float = Field(10.0, ge=0)
+    """Least distance between two peaks of a label; in slices where spacing is unknown."""
+    most: int | None = Field(None, ge=1)
+    """Slices of a volume and plane at most; those with the largest regions stay."""
+    negatives: float = Field(0.0, ge=0)
+    """Annotated-negative slices added for each picked one: 0.25 adds one to four. Needs a complete annotation."""
+
+
+class Frames(Strict):
+    """Which frames of a video become pictures."""
+
+    every_s: float | None = Field(1.0, gt=0)
+    """One frame in so many seconds; None: every frame."""
+    most: int | None = Field(None, ge=1)
+    """Frames of a clip at most, evenly spread."""
+    pick: Literal["all", "labelled"] = "all"
+    """`labelled`: only frames that an interval or frame label speaks of."""
 
 
 class WindowSpec(Strict):
     """Fixed bounds: the same intensity is the same grey on every slice."""
 
     preset: str | None = None
-    """Name in the vocabulary's windows."""
+    """Name in the vocabulary's windows; `header`: what a DICOM file says; `organ`: by the labels' own windows."""
     low: float | None = None
     high: float | None = None
     center: float | None = None
     width: float | None = Field(None, gt=0)
     percentile: tuple[float, float] | None = None
     """Of the foreground of the whole volume."""
+    function: Literal["linear", "linear_exact", "sigmoid"] = "linear_exact"
+    """Of center and width: PS3.3 C.11.2.1.2 and C.11.2.1.3."""
 
     @model_validator(mode="after")
     def _one_way(self) -> "WindowSpec":
@@ -144,12 +227,26 @@ def _as_window(value: Any) -> Any:
     return {"preset": value} if isinstance(value, str) else value
 
 
+Window = Annotated[WindowSpec, BeforeValidator(_as_window, json_schema_input_type=str | WindowSpec)]
+
+
 class Display(Strict):
     """How intensities become grey."""
 
-    window: Annotated[
-        WindowSpec | None, BeforeValidator(_as_window, json_schema_input_type=str | WindowSpec | None)
-    ] = None
+    window: Window | None = None
+    """Default: soft tissue for CT volumes, 0 to 10 SUV for PET, what the file says for DICOM pictures, else
+    percentiles 0.5 and 99.5 of the foreground."""
+    also: tuple[Window, ...] = ()
+    """Further windows: one more picture of each slice, each."""
+    slope: float = 1.0
+    """With `intercept`: makes HU of a CT that was stored otherwise; applied to what the file's reader gives."""
+    intercept: float = 0.0
+    invert: bool = False
+    """Black for white, where a file does not say that it is inverted."""
+    crop: Literal["ultrasound"] | tuple[int, int, int, int] | None = None
+    """`ultrasound`: the regions that a DICOM file declares; or x0, y0, x1, y1 in px, negative from the far side."""
+    max_side_px: int = Field(10_000, ge=64)
+    """Larger 2D pictures are made smaller; the record has the way back."""
 
 
 class Limits(Strict):
@@ -162,13 +259,23 @@ class Limits(Strict):
     min_box_px: float = Field(1.0, ge=0)
     min_side_px: int = Field(16, ge=1)
     """Shorter side of a stored picture."""
+    min_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the picture that a mask's region must cover."""
+    min_aspect: float = Field(0.0, ge=0, le=1)
+    """Shorter side of a picture by its longer one."""
+    despeckle_px: int = Field(0, ge=0)
+    """Connected parts of a mask below this are taken out of their region; a region of such parts alone is left out."""
 
 
 NO_LIMITS = Limits(min_area_mm2=0, min_area_px=0, min_box_px=0, min_side_px=1)
 
 
+SA_MED2D = Limits(min_area_mm2=0, min_area_px=0, min_share=0.00153, min_aspect=0.5)
+"""Of SA-Med2D-20M: drops most lung nodules, because it knows no millimetres."""
+
+
 def _as_limits(value: Any) -> Any:
-    return NO_LIMITS if value == "none" else value
+    return {"none": NO_LIMITS, "sa_med2d": SA_MED2D}.get(value, value) if isinstance(value, str) else value
 
 
 class Privacy(Strict):
@@ -176,6 +283,8 @@ class Privacy(Strict):
 
     hash_ids: bool = False
     """Case and group ids are keyed hashes; the key comes from MEDGLOSS_ID_KEY."""
+    burned_in: Literal["hold", "cleared"] = "hold"
+    """DICOM pictures that may show text of a patient are held back until a person has looked: `cleared`."""
 
 
 class Expect(Strict):
@@ -206,13 +315,17 @@ class Descriptor(Strict):
     """Folder of the data, relative to this file; `--data` or `--root` override it."""
     cases: Cases
     tables: dict[str, Table] = Field(default_factory=dict)
+    channels: Channels | None = None
     annotations: tuple[Any, ...] = ()
     attributes: dict[str, str] = Field(default_factory=dict)
     """Name to template; goes to the record."""
     geometry: GeometrySpec = GeometrySpec()
     slices: Slices = Slices()
+    frames: Frames = Frames()
     display: Display = Display()
-    limits: Annotated[Limits, BeforeValidator(_as_limits, json_schema_input_type=Literal["none"] | Limits)] = Limits()
+    limits: Annotated[
+        Limits, BeforeValidator(_as_limits, json_schema_input_type=Literal["none", "sa_med2d"] | Limits)
+    ] = Limits()
     privacy: Privacy = Privacy()
     expect: Expect = Expect()
     citation: str | None = None

@@ -33,6 +33,10 @@ class Volume:
     """For x, y, z: it runs against the stored axis."""
     geometry: Geometry
     flags: tuple[str, ...] = ()
+    shifts: NDArray[np.float64] | None = None
+    """`(slice, 3)`: mm from where the affine puts a slice of an uneven stack to where it lies; None: a regular grid."""
+    stack: int = 2
+    """LPS axis (0 x, 1 y, 2 z) along which an uneven stack is stacked; only slices across it are true."""
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -13,9 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from pipeline import pictures, plan
+from pipeline.defects import Scan
 from pipeline.errors import UserError
 from pipeline.generate.facts import name_of
-from pipeline.ingest.stage import Read, Source, read_case
+from pipeline.ingest.reading import Read
+from pipeline.ingest.source import Source
+from pipeline.ingest.stage import read_case
 from pipeline.plan import SourcePlan
 from pipeline.records import Box, Case, Level, Record, Region
 from pipeline.settings import Settings
@@ -121,13 +124,14 @@ def check(name: str, settings: Settings, out: Path | None, limit: int = 200) -> 
     source = Source(found.descriptor, found.root, vocabulary)
     readable = [case for case in found.cases.cases if case.problem is None]
     chosen = spread(readable, limit)
-    seen, sheet = Seen(), list[tuple[str, pictures.Pixels]]()
+    seen, scan, sheet = Seen(), Scan(), list[tuple[str, pictures.Pixels]]()
     for case in found.cases.cases:
         if case.problem:
             seen.add(read_case(case, source))
     for n, case in enumerate(chosen, 1):
         read = read_case(case, source)
         seen.add(read)
+        scan.add(case, read)
         # the sheet fills as the cases go by, and catches up after cases that give nothing
         wanted = -(-TILES * n // len(chosen)) - len(sheet) if out else 0
         sheet += [_tile(record, vocabulary) for record in spread(read.records, wanted) if record.picture]
@@ -144,6 +148,7 @@ def check(name: str, settings: Settings, out: Path | None, limit: int = 200) -> 
         *_left_out("rejected", seen, ("record", "region")),
         *_labels(seen, vocabulary),
         *_unseen(source, seen),
+        *_odd(scan),
         *_tables(found),
         *_unclaimed(found),
     ]
@@ -178,7 +183,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 def _facts(found: SourcePlan, vocabulary: Vocabulary) -> list[str]:
     descriptor = found.descriptor
-    modality = vocabulary.term("modalities", vocabulary.modality(descriptor.modality, descriptor.id), "en")
+    each = "{" in descriptor.modality
+    key = "each picture its own" if each else vocabulary.modality(descriptor.modality, descriptor.id)
+    modality = key if each else vocabulary.term("modalities", key, "en")
     allowed = descriptor.license
     may = [
         "may be redistributed" if allowed.redistribute else "not to be redistributed",
@@ -296,6 +303,13 @@ def _names(vocabulary: Vocabulary) -> dict[str, str]:
         for concept in vocabulary.concepts.values()
         for name in (concept.id, concept.en, concept.zh, *concept.synonyms)
     }
+
+
+def _odd(scan: Scan) -> Iterator[str]:
+    lines = list(scan.lines())
+    if lines:
+        yield "odd, to be looked at:"
+    yield from (f"  {line}" for line in lines)
 
 
 def _tables(found: SourcePlan) -> Iterator[str]:

@@ -42,7 +42,6 @@ MODULES = {
     "pylibjpeg-openjpeg": "openjpeg",
     "pylibjpeg-rle": "rle",
     "pyjpegls": "jpeg_ls",
-    "python-gdcm": "gdcm",
     "pyyaml": "yaml",
     "ray": "ray",
     "simpleitk": "SimpleITK",

@@ -9,7 +9,8 @@ from pipeline.check import spread
 from pipeline.generate import models, prompting, stage
 from pipeline.generate.facts import Label
 from pipeline.generate.prompting import Ask
-from pipeline.ingest.stage import Source, read_case
+from pipeline.ingest.source import Source
+from pipeline.ingest.stage import read_case
 from pipeline.plan import RunPlan
 from pipeline.records import Kind, Record, Usage
 from pipeline.settings import Settings

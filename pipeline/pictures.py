@@ -4,124 +4,104 @@ Original JPEG and PNG bytes are kept where they need no change; their metadata n
 """
 
 import hashlib
-import io
 import math
 import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
+from pipeline import rasters
 from pipeline.errors import Unusable
+from pipeline.rasters import Raster
 from pipeline.records import Box
 
 Pixels = NDArray[np.uint8]
 
-MAX_PIXELS = 200_000_000
-"""Larger pictures are refused before they are decoded."""
-Image.MAX_IMAGE_PIXELS = None  # the bound above is ours: one reason code instead of a warning and an error
-
-_EXIF_ORIENTATION = 0x0112
-_TIFF_BITS = 0x0102
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 
 
 class Decoded(NamedTuple):
-    """A decoded 2D picture."""
+    """A decoded 2D picture, upright."""
 
-    pixels: Pixels
+    pixels: NDArray[Any]
+    """uint8 grey or RGB; grey of more than 8 bits in its own type, as stored: uint16, int32, float32 …"""
     turned: bool
     """EXIF says that it lies on its side, and it was turned upright."""
     original: bytes | None
     """The file's own bytes without metadata, where they hold exactly these pixels."""
     history: tuple[str, ...]
+    orientation: int = 1
+    """What EXIF says, 1 to 8."""
+    white_is_zero: bool = False
+    """Grey of more than 8 bits that is to be shown inverted."""
+    flags: tuple[str, ...] = ()
+    """`first_page_of_2`."""
 
 
 def decode(data: bytes) -> Decoded:
-    """Decode a PNG, JPEG, BMP, TIFF or GIF file whole.
+    """Decode a picture file whole; of several pages, the first.
+
+    Colours of more than 8 bits become 8, `round(value · 255 / largest)`. Transparency is dropped, never blended.
 
     Raises:
-        Unusable: `empty_file`, `truncated`, `undecodable`, `too_large`, or `bit_depth` (more than 8 bits a
-            sample need a window, which 2D sets declare).
+        Unusable: `empty_file`, `lfs_pointer`, `undecodable`, `too_large` or `truncated`.
     """
-    if not data:
-        raise Unusable("empty_file", "0 bytes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of broken EXIF and odd tags in pictures that decode well
-        return _as_stored(_loaded(data), data)
+    raster = rasters.opened(data)
+    image = raster.samples if isinstance(raster.samples, Image.Image) else None
+    pixels, change = _shallow(image) if image is not None else _deep(raster)
+    pixels = pixels if raster.upright else rasters.turned(pixels, raster.orientation)
+    turned = raster.orientation in rasters.TURNS
+    history = ((f"exif orientation {raster.orientation} applied",) if turned else ()) + ((change,) if change else ())
+    original = _bare(image, data) if image is not None and not history else None
+    flags = (f"first_page_of_{raster.pages}",) if raster.pages > 1 else ()
+    return Decoded(pixels, turned, original, history, raster.orientation, raster.white_is_zero, flags)
 
 
-def _loaded(data: bytes) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(data))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise Unusable("undecodable", f"no known picture format ({_first_line(error)})") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise Unusable("too_large", f"{image.width}x{image.height} px; at most {MAX_PIXELS} are decoded")
-    try:
-        image.load()
-    except (OSError, ValueError, TypeError, SyntaxError, struct.error, zlib.error) as error:
-        raise Unusable("truncated", f"ends before its pixels do ({_first_line(error)})") from None
-    return image
+def _shallow(image: Image.Image) -> tuple[Pixels, str | None]:
+    """Return 8-bit pixels, and what was done to them.
 
-
-def _first_line(error: Exception) -> str:
-    text = str(error).splitlines()
-    return text[0][:80] if text and "<" not in text[0] else type(error).__name__
-
-
-def _as_stored(image: Image.Image, data: bytes) -> Decoded:
-    if image.mode in ("I", "F") or image.mode.startswith("I;") or _sample_bits(image, data) > 8:
-        raise Unusable("bit_depth", f"mode {image.mode}: more than 8 bits a sample need a window")
-    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    turned = orientation in _TURNS
-    history = [f"exif orientation {orientation} applied"] if turned else []
-    if turned:
-        image = image.transpose(_TURNS[orientation])
-    kept = image.mode in ("L", "RGB") and not turned
-    if image.mode not in ("L", "RGB"):
-        history.append(f"converted from {image.mode}")
-    pixels = np.asarray(_opaque(image))
-    if pixels.ndim == 3 and image.mode not in ("L", "RGB") and _is_grey(pixels):
-        pixels = np.ascontiguousarray(pixels[..., 0])
-    return Decoded(pixels, turned, _bare(image, data) if kept else None, tuple(history))
-
-
-def _sample_bits(image: Image.Image, data: bytes) -> int:
-    """Return the bits a sample has in the file: Pillow quietly halves colours of 16 bits."""
-    if image.format == "TIFF":
-        return int(np.max(image.getexif().get(_TIFF_BITS, 8)))
-    return data[24] if image.format == "PNG" else 8
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """Drop transparency without blending: alpha in medical sets is an artefact, the colour below is the pixel."""
+    Transparency is dropped without blending: alpha in medical sets is an artefact, the colour below is the pixel.
+    """
+    if image.mode in ("L", "RGB"):
+        return np.asarray(image), None
+    change = f"converted from {image.mode}"
     if image.mode in ("1", "LA"):
-        return image.convert("L")
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+        return np.asarray(image.convert("L")), change
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow would rather keep the transparency of palettes
+        try:
+            return _grey_if_grey(np.asarray(image.convert("RGB"))), change
+        except ValueError:
+            raise Unusable("undecodable", f"colours of mode {image.mode}") from None
 
 
-def _is_grey(pixels: Pixels) -> bool:
-    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
+def _deep(raster: Raster) -> tuple[NDArray[Any], str | None]:
+    samples = np.asarray(raster.samples)
+    if samples.ndim == 2:
+        return samples, None
+    if samples.shape[2] == 2:
+        return np.ascontiguousarray(samples[..., 0]), "alpha dropped"
+    if samples.dtype != np.uint16:
+        raise Unusable("undecodable", f"colours of {samples.dtype} have no range to be shown in")
+    top = min(raster.top, 65535)
+    values = np.minimum(np.arange(65536), top)
+    eight = ((values * 255 + top // 2) // top).astype(np.uint8)
+    return eight[samples[..., :3]], f"colours of {top.bit_length()} bits made 8"
+
+
+def _grey_if_grey(pixels: Pixels) -> Pixels:
+    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
+        return np.ascontiguousarray(pixels[..., 0])
+    return pixels
 
 
 def _bare(image: Image.Image, data: bytes) -> bytes | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline import discovery
 from pipeline.errors import UserError
 from pipeline.generate import checks, prompting
 from pipeline.generate.facts import Label
@@ -13,15 +14,17 @@ from pipeline.records import Case, Shard, Stage
 from pipeline.settings import Settings
 from pipeline.shards import count_for, cut
 from pipeline.store import Manifest, Store, digest, read_table
+from pipeline.strict import read_text
 from pipeline.vocabulary import Vocabulary
 from pipeline.vocabulary import load as load_vocabulary
 from pipeline.work import Job, Task, files_of
 from sources import cases as source_cases
 from sources import descriptor as descriptors
+from sources import preset
 from sources.cases import CasePlan, form_of
 from sources.descriptor import Descriptor
 
-VERSIONS = {"ingest": 1, "generate": 1, "curate": 1, "export": 1}
+VERSIONS = {"ingest": 2, "generate": 1, "curate": 1, "export": 1}
 """Raised when a stage's code makes other rows from the same input: old files are out of date then."""
 CASE_STAGES: tuple[Stage, ...] = ("ingest", "generate", "curate")
 
@@ -36,7 +39,7 @@ class SourcePlan:
     shards: Mapping[Shard, tuple[Case, ...]]
     """Without cases where a run was opened again from its folder."""
     text: str
-    """The descriptor as it was read: the run folder keeps a copy."""
+    """The descriptor with what its preset filled in: the run folder keeps a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +120,15 @@ def open_source(name: str, settings: Settings, vocabulary: Vocabulary) -> Source
     Raises:
         UserError: A fault in the file, or its data is not there.
     """
-    descriptor, folder, text = descriptors.load(name)
-    vocabulary.modality(descriptor.modality, descriptor.id)
+    path = discovery.find("source", "sources/catalog", ".yaml", name)
+    folder = path.resolve().parent
+    text = preset.expanded(read_text(path), str(path), lambda source, root: root_of(source, root, folder, settings))
+    descriptor = descriptors.parse(text, str(path))
+    for modality in (descriptor.modality, *descriptor.modalities.values()):
+        if "{" not in modality:
+            vocabulary.modality(modality, descriptor.id)
     _check_terms(descriptor, vocabulary)
-    root = root_of(descriptor, folder, settings)
+    root = root_of(descriptor.id, descriptor.root, folder, settings)
     found = source_cases.plan(descriptor, root)
     readable = next((case for case in found.cases if case.files.get("image")), None)
     form = form_of(readable, descriptor) if readable else "picture"
@@ -133,20 +141,27 @@ def _check_terms(descriptor: Descriptor, vocabulary: Vocabulary) -> None:
         value, terms = getattr(descriptor, key), getattr(vocabulary.terms, group)
         if value and value not in [term.en for term in terms]:
             raise UserError(f"{descriptor.id}: unknown {key} {value!r}; Known: {', '.join(term.en for term in terms)}")
-    window = descriptor.display.window
-    if window and window.preset:
-        vocabulary.window(window.preset, descriptor.id)
+    for window in (descriptor.display.window, *descriptor.display.also):
+        if window and window.preset and window.preset not in ("header", "organ"):
+            vocabulary.window(window.preset, descriptor.id)
 
 
-def root_of(descriptor: Descriptor, folder: Path, settings: Settings) -> Path:
-    """Return the folder of a source's data: `--root`, then `--data`, then beside the descriptor."""
-    if descriptor.id in settings.roots:
-        return Path(settings.roots[descriptor.id]).resolve()
+def root_of(source: str, root: str, folder: Path, settings: Settings) -> Path:
+    """Return the folder of a source's data: `--root`, then `--data`, then beside the descriptor.
+
+    Args:
+        source: Its id.
+        root: What the descriptor says.
+        folder: Where the descriptor lies.
+        settings: Of the run.
+    """
+    if source in settings.roots:
+        return Path(settings.roots[source]).resolve()
     if settings.data:
         data = Path(settings.data).resolve()
-        named = data / (descriptor.root if descriptor.root != "." else descriptor.id)
-        return named if named.is_dir() else data / descriptor.id
-    return (folder / descriptor.root).resolve()
+        named = data / (root if root != "." else source)
+        return named if named.is_dir() else data / source
+    return (folder / root).resolve()
 
 
 def _prompts(settings: Settings) -> Iterator[Prompt]:

@@ -12,7 +12,8 @@ from pipeline.estimate import space_of, table
 from pipeline.generate import checks, prompting, replies, stage
 from pipeline.generate.facts import Facts, Label, facts_of, name_of
 from pipeline.generate.prompting import Ask, Prompt
-from pipeline.ingest.stage import Source, read_case
+from pipeline.ingest.source import Source
+from pipeline.ingest.stage import read_case
 from pipeline.plan import SourcePlan
 from pipeline.records import Box, Case, Record, Request
 from pipeline.settings import Settings

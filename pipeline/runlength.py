@@ -1,7 +1,12 @@
-"""COCO compressed run-length code of masks (column-major), as pycocotools writes `counts`."""
+"""COCO run-length code of masks (column-major, background first), as pycocotools writes `counts`."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+_MOST_BITS = 60
+"""Of one run length: longer ones are no picture's."""
 
 
 def encode(mask: NDArray[np.bool_], x0: int, y0: int, width: int, height: int) -> str:
@@ -33,7 +38,34 @@ def decode(code: str, width: int, height: int) -> NDArray[np.bool_]:
     return whole.reshape(width, height).T
 
 
-def _packed(counts: list[int]) -> str:
+def from_counts(counts: Sequence[int], width: int, height: int) -> str:
+    """Compress the run lengths of a file that writes them as a list.
+
+    Raises:
+        ValueError: They are negative, or do not fill the picture.
+    """
+    _check(counts, width, height)
+    return _packed(counts)
+
+
+def checked(code: str, width: int, height: int) -> str:
+    """Return a compressed code as it stands.
+
+    Raises:
+        ValueError: It is none, or does not fill the picture.
+    """
+    _check(_unpacked(code), width, height)
+    return code
+
+
+def _check(counts: Sequence[int], width: int, height: int) -> None:
+    if any(count < 0 for count in counts):
+        raise ValueError("a run length is negative")
+    if sum(counts) != width * height:
+        raise ValueError(f"run lengths add up to {sum(counts)}; {width}x{height} px are {width * height}")
+
+
+def _packed(counts: Sequence[int]) -> str:
     """Pack run lengths in 6-bit characters, from the fourth on as the difference to the one before the last."""
     text = []
     for n, count in enumerate(counts):
@@ -52,6 +84,8 @@ def _unpacked(code: str) -> list[int]:
     value = shift = 0
     for character in code:
         bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > _MOST_BITS:
+            raise ValueError(f"run length {len(counts)} is not written in COCO's characters")
         value |= (bits & 0x1F) << shift
         shift += 5
         if not bits & 0x20:
@@ -59,4 +93,6 @@ def _unpacked(code: str) -> list[int]:
                 value -= 1 << shift
             counts.append(value + counts[-2] if len(counts) > 2 else value)
             value = shift = 0
+    if shift:
+        raise ValueError("the code ends within a run length")
     return counts

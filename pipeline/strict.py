@@ -23,10 +23,11 @@ class Strict(BaseModel):
 M = TypeVar("M", bound=Strict)
 
 
-_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
+# every scalar stays text, whatever tag a file gives it; in C ten times as fast, where PyYAML has it
+_Base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-class _Loader(_Safe):  # type: ignore[misc]
+class _Loader(_Base):  # type: ignore[misc]
     """Scalars as written; a key given twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -36,9 +37,6 @@ class _Loader(_Safe):  # type: ignore[misc]
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
-
-
-_Loader.yaml_implicit_resolvers = {}
 
 
 def load_yaml(text: str, where: str) -> Any:

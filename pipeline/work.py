@@ -16,7 +16,8 @@ from pipeline.generate.facts import Label
 from pipeline.generate.journal import Journal
 from pipeline.generate.prompting import Prompt
 from pipeline.generate.stage import Generator
-from pipeline.ingest.stage import Source, read_case
+from pipeline.ingest.source import Source
+from pipeline.ingest.stage import read_case
 from pipeline.records import Case, Coordinator, Rejected, Shard, Stage
 from pipeline.settings import Settings
 from pipeline.store import Line, Store, digest, read_table, write_table

@@ -51,7 +51,9 @@ class Mark:
     """Reason and detail, where the mark as written can not be one."""
     reader: str | None = None
     rings: tuple[Ring, ...] = ()
-    """Outlines of one region; where they overlap they cut holes (even-odd)."""
+    """Outlines of one region; together they make it up. One that crosses itself is even-odd."""
+    holes: tuple[Ring, ...] = ()
+    """Outlines that are cut out of it."""
     code: str | None = None
     """COCO compressed run-length code over the whole source picture; needs `Marks.size`."""
     certain: bool = True
@@ -110,6 +112,8 @@ class LabelVolume:
     """Raw label to the ids that make it up; ids may stand in several."""
     ignore: frozenset[int] = frozenset()
     """Ids that are no label: not looked at by those who annotated."""
+    threshold: float | None = None
+    """Soft mask: voxels from this value on are label 1; None: voxels are ids."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ class GeometrySpec(Strict):
     annotated: Literal["upright", "file"] = "upright"
     """What annotations of a picture with an EXIF orientation speak of, where their size does not tell."""
     allow_oblique: float = Field(15.0, ge=0, le=45)
-    """Degrees from the nearest axis up to which a slice still has its plane's name."""
+    """Degrees between a slice's normal and the patient's axis up to which the slice has its plane's name."""
 
 
 class Slices(Strict):
@@ -189,8 +189,11 @@ class Slices(Strict):
 class Frames(Strict):
     """Which frames of a video become pictures."""
 
-    every_s: float | None = Field(1.0, gt=0)
-    """One frame in so many seconds; None: every frame."""
+    every_s: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        BeforeValidator(lambda value: None if value == "all" else value, json_schema_input_type=float | Literal["all"]),
+    ] = 1.0
+    """One frame in so many seconds; `all`: every frame."""
     most: int | None = Field(None, ge=1)
     """Frames of a clip at most, evenly spread."""
     pick: Literal["all", "labelled"] = "all"
@@ -220,6 +223,8 @@ class WindowSpec(Strict):
             raise ValueError("low goes with high, center with width")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError("low must be below high")
+        if self.function == "linear" and self.width is not None and self.width < 1:
+            raise ValueError("width: function linear needs at least 1 (PS3.3 C.11.2.1.2)")
         return self
 
 
@@ -300,13 +305,19 @@ class Descriptor(Strict):
     schema_: Literal["medgloss/1"] = Field(alias="schema")
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     title: str
+    preset: str | None = None
+    """Name of a module in `sources/presets/`, which fills in the keys that are left out from the data's own files."""
     license: License
     egress: Egress
     """What may see a picture: `none` (templates only), `local`, `zero_retention`, `any`."""
     modality: str
-    """A key of the vocabulary's modalities."""
+    """A key of the vocabulary's modalities; a template (`{modality}`) where pictures have each their own."""
+    modalities: dict[str, str] = Field(default_factory=dict)
+    """What the template gives, to a key of the vocabulary's modalities; what is not listed is looked up."""
     sub_modality: str | None = None
+    """A name of the data set's own, or a template."""
     body_part: str | None = None
+    """A name, or a template."""
     department: str | None = None
     """Overrides the table."""
     task: str | None = None
@@ -382,7 +393,12 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a descriptor, for editors."""
     schema = Descriptor.model_json_schema(by_alias=True)
     kinds = [_kind_schema(name) for name in discovery.names("sources/layouts", ".py")]
-    schema["properties"]["annotations"] = {"type": "array", "items": {"oneOf": [kind for kind, _ in kinds]}}
+    listed = {"type": "array", "items": {"oneOf": [kind for kind, _ in kinds]}}
+    # a preset may know what is left out, and a mapping changes the annotations that it fills in
+    schema["properties"]["annotations"] = {"anyOf": [listed, {"type": "object"}]}
+    filled = {key for key in schema["required"] if key in ("modality", "cases")}
+    schema["required"] = [key for key in schema["required"] if key not in filled]
+    schema["anyOf"] = [{"required": ["preset"]}, {"required": sorted(filled)}]
     for _, definitions in kinds:
         schema["$defs"].update(definitions)
     allowed: dict[str, Any] = _text_allowed(schema)

@@ -1,24 +1,36 @@
-"""Tables joined to cases: CSV or TSV, read once by the plan, cell texts as they stand."""
+"""Tables joined to cases by key, read once by the plan."""
 
-import csv
-import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import UserError, did_you_mean
+from sources import sheets
+from sources.cells import Row
 from sources.descriptor import Table
+
+_DELIMITERS = (";", "\t", "|", ",")
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
 class Rows(NamedTuple):
     """A table by key."""
 
     columns: tuple[str, ...]
-    by_key: Mapping[str, Mapping[str, str]]
+    by_key: Mapping[str, Row]
+    """First row of each key, its cells in the order of the columns."""
+    repeated: Mapping[str, tuple[Row, ...]]
+    """All rows of the keys that stand in more than one."""
     undecodable: frozenset[str]
     """Keys of rows that are not in the table's encoding."""
-    repeated: frozenset[str]
-    """Keys that stand in more than one row; the first row counts."""
+    without_key: int = 0
+    """Rows whose key is empty: they speak of no case."""
+
+    def of(self, key: str) -> tuple[Row, ...]:
+        """Return all rows of a key, in the table's order."""
+        found = self.by_key.get(key)
+        return self.repeated.get(key, (found,)) if found is not None else ()
 
 
 def read(name: str, table: Table, root: Path) -> Rows:
@@ -27,41 +39,37 @@ def read(name: str, table: Table, root: Path) -> Rows:
     A row that is not in the declared encoding is kept apart: it spoils its own case, not the table.
 
     Raises:
-        UserError: No such file, no such key column, or a quote that is not closed.
+        UserError: No such file, no such key column, or the file is not what its suffix says.
     """
-    path = root / table.path
-    try:
-        text = path.read_bytes().decode(_codec(name, table.encoding), errors="surrogateescape")
-    except OSError as error:
-        raise UserError(f"table {name}: {table.path}: {error.strerror}") from None
-    # str.splitlines would also cut at U+0085 and U+2028, which stand in free-text cells
-    lines = io.StringIO(text, newline="").readlines()[table.skip_rows :]
-    rows = csv.DictReader(lines, delimiter=table.delimiter.replace("\\t", "\t"), strict=True)
-    try:
-        columns = tuple(rows.fieldnames or ())
-        listed = list(rows)
-    except csv.Error as error:
-        # a quote that is not closed would swallow the rows behind it
-        raise UserError(f"table {name}: {table.path}, after line {rows.line_num + table.skip_rows}: {error}") from None
+    path, where = root / table.path, f"table {name}"
+    said = f"{where}: {table.path}"
+    columns, listed = sheets.read(path, said, table.delimiter, table.encoding, table.skip_rows, table.key)
     if table.key not in columns:
-        raise UserError(f"table {name}: no column {table.key!r}{did_you_mean(table.key, columns)}")
-    by_key: dict[str, Mapping[str, str]] = {}
-    undecodable, repeated = set(), set()
+        raise UserError(f"{where}: no column {table.key!r}{_near(table, columns)}")
+    place = columns.index(table.key)
+    by_key, repeated = dict[str, Row](), dict[str, list[Row]]()
+    undecodable, without_key = set[str](), 0
     for row in listed:
-        cells = {column: (value or "").strip() for column, value in row.items() if isinstance(column, str)}
-        key = cells[table.key].removeprefix(table.strip)
-        if key in by_key:
-            repeated.add(key)
+        key = row[place].removeprefix(table.strip)
+        if not key:
+            without_key += 1
             continue
-        by_key[key] = cells
-        if any("\udc80" <= character <= "\udcff" for value in cells.values() for character in value):
+        first = by_key.setdefault(key, row)
+        if first is not row:
+            repeated.setdefault(key, [first]).append(row)
+        text = "".join(row)
+        if not text.isascii() and _UNDECODABLE.search(text):
             undecodable.add(key)
-    return Rows(columns, by_key, frozenset(undecodable), frozenset(repeated))
+    of_repeated = {key: tuple(rows) for key, rows in repeated.items()}
+    return Rows(columns, by_key, of_repeated, frozenset(undecodable), without_key)
 
 
-def _codec(name: str, encoding: str) -> str:
-    try:
-        "".encode(encoding)
-    except LookupError:
-        raise UserError(f"table {name}: unknown encoding {encoding!r}") from None
-    return "utf-8-sig" if encoding.lower().replace("-", "") == "utf8" else encoding
+def _near(table: Table, columns: Sequence[str]) -> str:
+    """Say what may be wrong where the key is no column: most often the file has another delimiter."""
+    if sheets.form_of(table.path) == "delimited" and len(columns) == 1:
+        other = max(_DELIMITERS, key=columns[0].count)
+        count = columns[0].count(other)
+        if count:
+            shown = other.replace("\t", "\\t")
+            return f": the first line has {count} '{shown}'; set delimiter: '{shown}'"
+    return did_you_mean(table.key, columns)

@@ -6,8 +6,10 @@ must repeat its text, `*` anything within a segment, `**/` any number of folders
 
 import functools
 import re
-from bisect import bisect_left
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
 from pipeline.errors import UserError
 
@@ -56,17 +58,23 @@ def _closing(template: str, start: int) -> int:
 
 def captures_of(template: str) -> set[str]:
     """Return the names a template captures or uses."""
-    return {text.partition(":")[0] for kind, text in parts(template) if kind in ("capture", "regex")}
+    return set(_names(template))
 
 
 @functools.lru_cache(maxsize=1024)
-def _pattern(template: str) -> re.Pattern[str]:
-    return _compiled(template, ())
+def _names(template: str) -> frozenset[str]:
+    return frozenset(text.partition(":")[0] for kind, text in parts(template) if kind in ("capture", "regex"))
 
 
-def _compiled(template: str, known: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
-    values, seen, pattern = dict(known), set[str](), ""
-    for kind, text in parts(template):
+@functools.lru_cache(maxsize=1024)
+def _pattern(template: str, first: int = 0) -> re.Pattern[str]:
+    """Compile a template from a part on."""
+    return _compiled(template, {}, first)
+
+
+def _compiled(template: str, known: Mapping[str, str], first: int = 0) -> re.Pattern[str]:
+    seen, pattern = set[str](), ""
+    for kind, text in parts(template)[first:]:
         name, _, expression = text.partition(":")
         if kind == "literal":
             pattern += re.escape(text)
@@ -74,8 +82,8 @@ def _compiled(template: str, known: tuple[tuple[str, str], ...]) -> re.Pattern[s
             pattern += "[^/]*"
         elif kind == "deep":
             pattern += "(?:[^/]+/)*"
-        elif name in values:
-            pattern += re.escape(values[name])
+        elif name in known:
+            pattern += re.escape(known[name])
         elif name in seen:
             pattern += f"(?P={name})"
         elif "." in name:  # a table's cell: known per case only, and no name for a group
@@ -120,28 +128,127 @@ def fill(template: str, captures: Mapping[str, str]) -> str:
     return text
 
 
+_FEW = 8
+"""Paths that are sooner compared than looked up."""
+_BITS = 20
+"""Of the place within a path; no system has paths of a megabyte."""
+
+
+class Paths(Sequence[str]):
+    """Sorted paths, found by how they begin or by how any of their folders goes on."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = list(paths)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        """Return a path, or some."""
+        return self._paths[at]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through them in order."""
+        return iter(self._paths)
+
+    def __contains__(self, path: object) -> bool:
+        """Say whether a path is among them."""
+        at = bisect_left(self._paths, path) if isinstance(path, str) else len(self)
+        return at < len(self) and self._paths[at] == path
+
+    def beginning(self, text: str) -> range:
+        """Return the places of those that begin with a text."""
+        first = bisect_left(self._paths, text)
+        return range(first, bisect_right(self._paths, text, first, key=lambda path: path[: len(text)]))
+
+    def holding(self, text: str) -> range:
+        """Return where the tails stand that begin with a text; `of_tails` says whose they are."""
+        first = bisect_left(self._tails, text, key=self._tail)
+        return range(first, bisect_right(self._tails, text, first, key=lambda tail: self._tail(tail)[: len(text)]))
+
+    def of_tails(self, tails: range) -> list[str]:
+        """Return the paths that some tails belong to."""
+        return [self._paths[place] for place in sorted({self._tails[at] >> _BITS for at in tails})]
+
+    @functools.cached_property
+    def _tails(self) -> "array[int]":
+        """Every path from every folder of it on, sorted: its place and where the tail begins, as one number."""
+        found = []
+        for place, path in enumerate(self._paths):
+            found.append(place << _BITS)
+            at = path.find("/") + 1
+            while at:
+                found.append(place << _BITS | at)
+                at = path.find("/", at) + 1
+        return array("Q", sorted(found, key=self._tail))
+
+    def _tail(self, tail: int) -> str:
+        return self._paths[tail >> _BITS][tail & (1 << _BITS) - 1 :]
+
+
 def find(template: str, paths: Sequence[str], captures: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the paths that fit a template once the captures are filled in, and what else they capture.
 
     Args:
         template: A path template.
-        paths: Sorted.
+        paths: Sorted; `Paths` where many searches are made.
         captures: What is known already.
     """
-    known = {name: value for name, value in captures.items() if name in captures_of(template)}
-    prefix = ""
-    for kind, part in parts(template):
+    listed = paths if isinstance(paths, Paths) else Paths(paths)
+    known = {name: captures[name] for name in _names(template) if name in captures}
+    start, first = _run(template, known, 0)
+    rest = parts(template)[first:]
+    if not rest:
+        if start in listed:
+            yield start, {}
+        return
+    if any(kind in ("capture", "regex") and text.partition(":")[0] in known for kind, text in rest):
+        pattern = None  # what is known differs from case to case, and so does the pattern
+    else:
+        pattern = _pattern(template, first)
+    for path in _candidates(template, known, start, first, listed):
+        pattern = pattern or _compiled(template, known, first)
+        found = pattern.fullmatch(path, len(start))
+        if found:
+            yield path, found.groupdict()
+
+
+def _run(template: str, known: Mapping[str, str], first: int) -> tuple[str, int]:
+    """Return the text that is known from a part on, and the part it ends before."""
+    text = ""
+    for at, (kind, part) in enumerate(parts(template)[first:], first):
         name = part.partition(":")[0]
         if kind == "literal":
-            prefix += part
+            text += part
         elif kind in ("capture", "regex") and name in known:
-            prefix += known[name]
+            text += known[name]
         else:
-            break
-    pattern = _compiled(template, tuple(sorted(known.items())))
-    for at in range(bisect_left(paths, prefix), len(paths)):
-        if not paths[at].startswith(prefix):
-            return
-        found = pattern.fullmatch(paths[at])
-        if found:
-            yield paths[at], found.groupdict()
+            return text, at
+    return text, len(parts(template))
+
+
+def _candidates(template: str, known: Mapping[str, str], start: str, first: int, paths: Paths) -> list[str]:
+    """Return the fewest paths that the known runs of a template leave, each a match or not.
+
+    A template that begins with `**/` would else be compared with every path, for every case.
+    """
+    beginning, every = paths.beginning(start), parts(template)
+    fewest: range | None = None
+    at = first
+    while at < len(every) and len(beginning if fewest is None else fewest) > _FEW:
+        deep = every[at][0] == "deep"
+        run, after = _run(template, known, at + deep)
+        if not (deep and (at == 0 or every[at - 1][1].endswith("/"))):
+            run = run.partition("/")[2]  # it begins within a name: what counts is from its first folder on
+        holding = paths.holding(run) if run else beginning
+        if len(holding) < len(beginning if fewest is None else fewest):
+            fewest = holding
+        at = max(after, at + 1)
+    if fewest is None:
+        return paths[beginning.start : beginning.stop]
+    return [path for path in paths.of_tails(fewest) if path.startswith(start)]

@@ -14,7 +14,9 @@ from PIL import Image
 
 from pipeline import vocabulary
 from pipeline.ingest import phantoms
-from pipeline.ingest.stage import Read, Source, read_case
+from pipeline.ingest.reading import Read
+from pipeline.ingest.source import Source
+from pipeline.ingest.stage import read_case
 from pipeline.records import Record, Rejected
 from sources.cases import CasePlan, plan
 from sources.descriptor import Descriptor, parse
@@ -79,11 +81,12 @@ def _write(path: Path, content: Content) -> None:
 def data_set(tmp_path: Path) -> Callable[..., Toy]:
     """Write a descriptor's files and return the data set: `data_set(yaml, {"a.png": pixels, "t.csv": "id,x"})`."""
 
-    def make(yaml: str, files: Mapping[str, Content], modality: str = "xray") -> Toy:
+    def make(yaml: str, files: Mapping[str, Content], modality: str = "xray", license: bool = True) -> Toy:
         root = tmp_path / "data"
         for name, content in files.items():
             _write(root / name, content)
-        return Toy(parse(f"{HEAD}modality: {modality}\n{yaml}", "toy.yaml"), root)
+        head = HEAD if license else HEAD.replace("license: {name: CC0-1.0}\n", "")
+        return Toy(parse(f"{head}modality: {modality}\n{yaml}", "toy.yaml"), root)
 
     return make
 

@@ -165,8 +165,11 @@ def test_where_there_is_a_mask_it_decides_and_not_the_middle_of_its_box():
 
 def test_a_box_round_all_pixels_of_a_class_is_not_counted():
     box = Box(1, 1, 50, 20)
-    as_class = record(annotated=("kidney",), regions=(Region("kidney", "kidney", box, "mask", None),))
-    as_parts = record(annotated=("kidney",), regions=tuple(Region("kidney", "k", box, "m", n) for n in (0, 1)))
+    filled = np.zeros((picture().height, picture().width), np.uint8)
+    filled[1:20, 1:50] = 1
+    mask = mask_tool.encode(np.asfortranarray(filled))["counts"].decode()
+    as_class = record(annotated=("kidney",), regions=(Region("kidney", "kidney", box, mask, None),))
+    as_parts = record(annotated=("kidney",), regions=tuple(Region("kidney", "k", box, mask, n) for n in (0, 1)))
     as_boxes = record(annotated=("kidney",), regions=(Region("kidney", "kidney", box),) * 3)
     assert [facts(one).counts for one in (as_class, as_parts, as_boxes)] == [{}, {"kidney": 2}, {"kidney": 3}]
 

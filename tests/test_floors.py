@@ -23,6 +23,7 @@ FLOORS = """
     pipeline.cli
     pipeline.watch  pipeline.drive
     pipeline.check  pipeline.preview  pipeline.estimate  pipeline.doctor
+    pipeline.defects
     pipeline.executors.*  pipeline.export  pipeline.report
     pipeline.ledgers
     pipeline.plan
@@ -31,7 +32,8 @@ FLOORS = """
     pipeline.ingest.*  pipeline.generate.*  pipeline.curate.*
     sources.*  outputs.*
     pipeline.vocabulary  pipeline.shards  pipeline.settings  pipeline.coordinator  pipeline.rows  pipeline.discovery
-    pipeline.strict  pipeline.store  pipeline.pictures  pipeline.runlength
+    pipeline.strict  pipeline.store  pipeline.pictures
+    pipeline.runlength  pipeline.rasters
     pipeline.records  pipeline.errors
 """
 """Top to bottom: a module imports from its own floor and from those below."""
@@ -41,11 +43,11 @@ HOMES = {
     "highdicom": "pipeline.ingest.*",
     "nibabel": "pipeline.ingest.*",
     "SimpleITK": "pipeline.ingest.*",
-    "cv2": "pipeline.ingest.*  pipeline.pictures",
-    "PIL": "pipeline.ingest.*  pipeline.pictures",
+    "cv2": "pipeline.ingest.*  pipeline.pictures  pipeline.rasters",
+    "PIL": "pipeline.ingest.*  pipeline.pictures  pipeline.rasters",
     "isal": "pipeline.ingest.*  pipeline.pictures",
     # ledgers and report count rows with pyarrow.compute; those few lines belong in rows or store
-    "pyarrow": "pipeline.store  pipeline.rows  outputs.*  pipeline.ledgers  pipeline.report",
+    "pyarrow": "pipeline.store  pipeline.rows  outputs.*  pipeline.ledgers  pipeline.report  sources.parquet_files",
     "openai": "pipeline.generate.backends.openai_*",
     "jinja2": "pipeline.generate.prompting",
     "ray": "pipeline.executors.ray  pipeline.generate.backends.vllm_engine",

@@ -1,6 +1,7 @@
 """The grid of a volume: every stored order of axes becomes LPS, and masks are laid over in mm."""
 
 import itertools
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 from pipeline.errors import Unusable
-from pipeline.ingest import volumes
-from pipeline.ingest.geometry import Volume, assumed_affine, laid_over, placed, same_grid, to_lps
+from pipeline.ingest import masks, volumes
+from pipeline.ingest.geometry import Volume, assumed_affine, laid_over, same_grid, to_lps
+from pipeline.ingest.slices import cuts, take
 
 ORDERS = ["".join(codes) for axes in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*axes)]
 """All 48 ways to store a volume."""
@@ -106,6 +108,7 @@ def test_assumed_codes_say_where_the_stored_axes_run(codes):
 def test_assumed_codes_name_each_axis_once():
     with pytest.raises(Unusable, match=r"geometry.assume LRS names an axis twice"):
         assumed_affine("LRS", SPACING)
+    assert assumed_affine("LPS", (1e-4, 1e-4, 1e-4))[0, 0] == 1e-4
 
 
 # ---- pairing
@@ -209,42 +212,141 @@ def test_without_geometry_a_mask_pairs_by_the_order_of_the_stored_arrays(tmp_pat
     np.testing.assert_array_equal(laid_over(image, mask, pairing).array == 1, image.array == 200)
 
 
-# ---- a mask that covers a part of the grid
+# ---- the third trap: a mask that was saved by other hands
 
 
-def part(start, size) -> Volume:
-    affine = np.diag([*SPACING, 1.0])
-    affine[:3, 3] = mm_of(start)
-    return to_lps(np.ones(size, np.uint8), affine)
+def ball_mm(centre, radius, size, spacing, origin) -> np.ndarray:
+    axes = [o + s * np.arange(n) for n, s, o in zip(size, spacing, origin, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    return (np.linalg.norm(grid - np.array(centre), axis=-1) <= radius).astype(np.uint8)
 
 
-def whole() -> Volume:
-    affine = np.diag([*SPACING, 1.0])
-    affine[:3, 3] = ORIGIN
-    return to_lps(phantom(), affine)
+WIDE, FINE = (40, 44, 30), (1.0, 1.0, 1.5)
+CENTRE = np.array([24.0, -2.0, 55.0])
 
 
-def test_a_part_is_copied_to_its_place():
-    found = placed(whole(), part((2, 3, 4), (3, 4, 2)))
-    wanted = np.zeros(SIZE, np.uint8)
-    wanted[2:5, 3:7, 4:6] = 1
-    np.testing.assert_array_equal(found.array, wanted.transpose(2, 1, 0))
+@pytest.mark.parametrize(
+    ("codes", "size", "spacing", "origin", "pairing"),
+    [
+        ("RAS", WIDE, FINE, ORIGIN, "same_grid"),
+        ("SPL", WIDE, FINE, ORIGIN, "same_grid"),
+        ("LPS", (24, 26, 20), FINE, (14.0, -14.0, 39.0), "resample"),  # cut out along the voxels
+        ("PIR", (24, 26, 20), FINE, (14.4, -14.3, 39.2), "resample"),  # and between them
+        ("RAS", (60, 66, 60), (0.6, 0.7, 0.8), ORIGIN, "resample"),
+        ("ASL", (22, 24, 22), (2.0, 2.0, 2.2), (8.0, -22.0, 29.0), "resample"),
+    ],
+)
+@pytest.mark.parametrize("of_image", ["RAS", "PIR"])
+def test_a_masks_boxes_lie_at_its_own_mm_whatever_grid_it_was_saved_on(
+    stored, tmp_path, of_image, codes, size, spacing, origin, pairing
+):
+    image = stored(of_image, np.zeros(WIDE, np.int16) + 7, origin=ORIGIN, spacing=FINE)
+    ball = ball_mm(CENTRE, 8, size, spacing, origin)
+    mask = stored(codes, ball, "m.nii.gz", origin=origin, spacing=spacing)
+    there = nib.load(tmp_path / "m.nii.gz")
+    voxels = np.argwhere(np.asarray(there.dataobj))
+    centroid = (nib.affines.apply_affine(there.affine, voxels)).mean(0) * (-1, -1, 1)  # by nibabel, in LPS
+    np.testing.assert_allclose(centroid, CENTRE, atol=0.5 * max(spacing))
+    laid = laid_over(image, mask, pairing)
+    assert laid.array.shape == image.array.shape
+    for axis, across in (("axial", 2), ("coronal", 1), ("sagittal", 0)):
+        found = []
+        for cut in cuts(image, axis, 15):
+            for region in masks.find(take(laid.array, axis, cut.number), per_component=False):
+                x = (region.x0 + region.x1) / 2 * cut.scale_x
+                y = (region.y0 + region.y1) / 2 * cut.scale_y
+                found.append((region.area, np.array(cut.to_world).reshape(3, 3) @ [x, y, 1]))
+        _, world = max(found, key=lambda one: one[0])
+        others = [n for n in range(3) if n != across]
+        np.testing.assert_allclose(world[others], centroid[others], atol=0.75 * max(*FINE, *spacing))
+        middle = sum(a * w[across] for a, w in found) / sum(a for a, _ in found)
+        assert middle == pytest.approx(centroid[across], abs=0.5 * max(*FINE, *spacing))
 
 
-def test_a_part_that_sticks_out_is_cut_up_to_five_percent():
-    mostly_inside = part((0, 0, -1), (9, 11, 14))
-    mostly_inside.array[0, 1:] = 0
-    assert placed(whole(), mostly_inside).array.sum() == 9 * 11 * 13
-    with pytest.raises(Unusable, match="mask_outside: only 1287 of the mask's 1485 voxels lie in the volume"):
-        placed(whole(), part((0, 0, -2), (9, 11, 15)))
+def test_resampling_onto_a_sheared_grid_takes_the_voxel_at_the_same_mm():
+    lean = np.diag([1.0, 1.5, 3.0, 1.0])
+    lean[1, 2] = 0.9  # slices lean over
+    image = to_lps(np.zeros(SIZE, np.int16), lean)
+    labels = RNG.integers(0, 200, (14, 30, 44)).astype(np.int16)
+    flat = np.diag([0.9, 0.8, 1.1, 1.0])
+    flat[:3, 3] = -1, -2, -3
+    found = laid_over(image, to_lps(labels, flat), "resample").array
+    for index in np.argwhere(np.ones(SIZE))[::17]:
+        at = (np.linalg.inv(flat) @ lean @ [*index, 1])[:3]
+        if np.abs(at - np.rint(at)).max() > 0.45:  # between two voxels either is right
+            continue
+        inside = all(0 <= n < size for n, size in zip(np.rint(at), labels.shape, strict=True))
+        assert found[tuple(index[::-1])] == (labels[tuple(np.rint(at).astype(int))] if inside else 0)
 
 
-def test_a_part_wholly_outside_is_refused():
-    for start in ((0, 0, 40), (0, -40, 0)):
-        with pytest.raises(Unusable, match="mask_outside: only 0 of the mask's 24 voxels"):
-            placed(whole(), part(start, (3, 4, 2)))
+def test_forms_that_conflict_pair_up_where_both_files_say_the_same(tmp_path):
+    """Left and right are unknown, and yet a mask that was stored the other way round is not laid on mirrored."""
+    array = phantom()
+    mirrored = np.diag([-1.0, 1, 1, 1])
+    image = nib.Nifti1Image(array, np.eye(4))
+    image.set_qform(mirrored, 1)
+    nib.save(image, tmp_path / "v.nii.gz")
+    backwards = np.diag([-1.0, 1, 1, 1])
+    backwards[0, 3] = SIZE[0] - 1
+    nib.save(nib.Nifti1Image((array[::-1] == 200).astype(np.uint8), backwards), tmp_path / "m.nii.gz")
+    volume, there = volumes.read(tmp_path / "v.nii.gz"), volumes.read_labels(tmp_path / "m.nii.gz")
+    assert (volume.geometry, there.geometry) == ("unknown", "known")
+    np.testing.assert_array_equal(laid_over(volume, there, "same_grid").array == 1, volume.array == 200)
 
 
-def test_a_part_between_the_voxels_is_refused():
-    with pytest.raises(Unusable, match="geometry_mismatch: the mask's grid is not the volume's"):
-        placed(whole(), part((2.5, 3, 4), (3, 4, 2)))
+# ---- uneven stacks
+
+UNEVEN = np.array([0.0, 5.0, 10.0, 17.0, 22.0])
+"""z of five slices, mm."""
+
+
+def uneven(array: np.ndarray | None = None, mirrored: bool = False) -> Volume:
+    """A stack along z (or, mirrored, stored from the head down) whose affine says 5 mm."""
+    affine = np.diag([1.0, 1.0, -5.0 if mirrored else 5.0, 1.0])
+    positions = UNEVEN[::-1] if mirrored else UNEVEN
+    affine[2, 3] = positions[0]
+    shifts = np.zeros((5, 3))
+    shifts[:, 2] = positions - (positions[0] + affine[2, 2] * np.arange(5))
+    stored = np.zeros((6, 7, 5), np.uint8) if array is None else array
+    return to_lps(stored, affine, shifts=shifts)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_shifts_follow_their_slices_when_a_stack_is_turned(mirrored):
+    volume = uneven(mirrored=mirrored)
+    assert volume.stack == 2
+    for k, z in enumerate(UNEVEN):
+        assert (volume.affine @ [0, 0, k, 1])[2] + volume.shifts[k, 2] == pytest.approx(z)
+
+
+@pytest.mark.parametrize("codes", ["LPS", "SLP", "SAL"])
+def test_the_stack_is_found_along_whatever_axis_it_lies(codes):
+    volume = to_lps(np.zeros((6, 7, 5)), assumed_affine(codes, (1, 1, 5)), shifts=np.arange(15.0).reshape(5, 3))
+    axis = {"R": 0, "L": 0, "A": 1, "P": 1, "I": 2, "S": 2}[codes[2]]
+    assert volume.stack == axis
+    np.testing.assert_array_equal(volume.shifts[0], [0, 1, 2])
+
+
+def test_a_mask_on_the_same_uneven_stack_is_on_the_same_grid():
+    assert same_grid(uneven(), uneven(mirrored=True)) is None
+    regular = replace(uneven(), shifts=None)
+    assert "2.00 mm apart" in same_grid(uneven(), regular)
+    assert "2.00 mm apart" in same_grid(regular, uneven())
+    with pytest.raises(Unusable, match=r"^geometry_mismatch: corners of volume and mask lie up to 2\.00 mm apart"):
+        laid_over(uneven(), regular, "same_grid")
+
+
+def test_a_mask_on_a_regular_grid_is_resampled_slice_by_slice():
+    """The mask's label is its z in mm."""
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    affine[2, 3] = -3
+    mask = to_lps(np.broadcast_to(np.arange(30, dtype=np.uint8) + 100 - 3, (6, 7, 30)).copy(), affine)
+    found = laid_over(uneven(), mask, "resample")
+    assert found.array.shape == (5, 7, 6)
+    assert [np.unique(found.array[k]).tolist() for k in range(5)] == [[100 + z] for z in UNEVEN]
+
+
+def test_an_uneven_mask_lies_on_no_other_grid():
+    regular = to_lps(np.zeros((6, 7, 9), np.uint8), np.eye(4))
+    with pytest.raises(Unusable, match=r"^geometry_mismatch: the mask is an uneven stack"):
+        laid_over(regular, uneven(), "resample")

@@ -55,7 +55,7 @@ def read_coco(tmp_path, text: str, **keys) -> Marks:
 @pytest.mark.parametrize("kind", discovery.names("sources/layouts", ".py"))
 def test_every_layout_says_its_origin_and_has_keys_of_its_own(kind):
     module = layout(kind)
-    assert module.ORIGIN in ("classification", "detection", "segmentation_2d", "segmentation_3d")
+    assert module.ORIGIN in ("classification", "detection", "segmentation_2d", "segmentation_3d", "video")
     assert module.Spec.model_fields["kind"].annotation.__args__ == (kind,)
     assert callable(module.read)
 
@@ -172,8 +172,10 @@ def test_a_coco_box_that_is_none_is_a_mark_with_its_problem(tmp_path, box):
 
 
 def test_coco_crowds_are_left_out_unless_asked_for(tmp_path):
-    assert read_coco(tmp_path, coco_json([1, 1, 5, 5], iscrowd=1)).marks == ()
-    assert len(read_coco(tmp_path, coco_json([1, 1, 5, 5], iscrowd=1), keep_crowd=True).marks) == 1
+    (left_out,) = read_coco(tmp_path, coco_json([1, 1, 5, 5], iscrowd=1)).marks
+    assert left_out.problem[0] == "crowd"
+    (kept,) = read_coco(tmp_path, coco_json([1, 1, 5, 5], iscrowd=1), keep_crowd=True).marks
+    assert kept.problem is None
 
 
 def test_a_coco_picture_without_boxes_is_annotated_and_one_not_listed_is_not(tmp_path):

@@ -166,3 +166,55 @@ def test_decoding_gives_back_what_pycocotools_wrote(seed):
 def test_an_empty_and_a_full_mask_decode():
     for mask in (np.zeros((5, 7), bool), np.ones((5, 7), bool)):
         np.testing.assert_array_equal(decode(by_pycocotools(mask), 7, 5), mask)
+
+
+# ---- specks
+
+
+def despeckled(labels: np.ndarray, below: int) -> dict[int, tuple[set, int, bool]]:
+    """By brute force: label to pixels that stay, how many went, and whether nothing would stay."""
+    found: dict[int, list[set]] = {}
+    for value, component in flooded(labels):
+        found.setdefault(value, []).append(component)
+    result = {}
+    for value, components in found.items():
+        kept = set().union(*(c for c in components if len(c) >= below))
+        whole = set().union(*components)
+        result[value] = (kept or whole, len(whole - kept) if kept else 0, not kept)
+    return result
+
+
+@pytest.mark.parametrize("below", [2, 5, 40])
+@pytest.mark.parametrize("fill", [0.05, 0.25, 0.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_parts_below_the_bound_are_taken_out_of_their_region(seed, fill, below):
+    labels = random_labels(seed, fill=fill)
+    wanted = despeckled(labels, below)
+    for one in find(labels, per_component=False, despeckle=below):
+        assert (pixels_of(one), one.specks, one.speck) == wanted[one.value]
+        pixels = wanted[one.value][0]
+        rows, columns = {y for y, _ in pixels}, {x for _, x in pixels}
+        assert (one.x0, one.y0, one.x1, one.y1) == (min(columns), min(rows), max(columns) + 1, max(rows) + 1)
+        assert one.area == len(pixels)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_components_the_small_ones_are_marked(seed):
+    labels = random_labels(seed, fill=0.25)
+    found = list(find(labels, per_component=True, despeckle=3))
+    assert [(one.value, pixels_of(one)) for one in found] == flooded(labels)
+    assert [one.speck for one in found] == [one.area < 3 for one in found]
+    assert {one.specks for one in found} == {0}
+    assert {one.speck for one in found} == {True, False}
+
+
+def test_without_a_bound_nothing_is_a_speck():
+    labels = random_labels(0, fill=0.05)
+    for per_component in (False, True):
+        assert {(one.specks, one.speck) for one in find(labels, per_component)} == {(0, False)}
+        for one, other in zip(find(labels, per_component), find(labels, per_component, 1), strict=True):
+            assert (one[:7], one.specks, one.speck) == (other[:7], other.specks, other.speck)
+
+
+def test_an_empty_slice_has_no_specks():
+    assert list(find(np.zeros((5, 6), np.uint8), per_component=False, despeckle=4)) == []

@@ -7,8 +7,10 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from openjpeg.utils import encode_array
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
+from small_tiff import tiff
 
 from pipeline import pictures
 from pipeline.errors import Unusable
@@ -254,15 +256,90 @@ def test_cmyk_becomes_rgb(encoded):
         assert (found.history, found.original) == (("converted from CMYK",), None)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tiff"])
-@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4)])
-def test_sixteen_bits_need_a_window(shape, suffix):
-    _, data = cv2.imencode(suffix, RNG.integers(0, 65536, shape, dtype=np.uint16))
-    assert refused(data.tobytes()) == "bit_depth"
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".jp2", ".ppm"])
+def test_colours_of_sixteen_bits_become_eight_the_same_on_every_path(seed, suffix):
+    colours = np.random.default_rng(seed).integers(0, 65536, (64, 64, 3), dtype=np.uint16)
+    how = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000] if suffix == ".jp2" else []
+    found = pictures.decode(cv2.imencode(suffix, colours[..., ::-1], how)[1].tobytes())
+    np.testing.assert_array_equal(found.pixels, np.round(colours / 257).astype(np.uint8))
+    assert (found.pixels.dtype, found.original, found.history) == (np.uint8, None, ("colours of 16 bits made 8",))
 
 
-def test_floats_need_a_window(encoded):
-    assert refused(encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")) == "bit_depth"
+def test_alpha_of_sixteen_bits_is_dropped():
+    colours = RNG.integers(0, 65536, (20, 30, 4), dtype=np.uint16)
+    found = pictures.decode(cv2.imencode(".png", colours[..., [2, 1, 0, 3]])[1].tobytes())
+    np.testing.assert_array_equal(found.pixels, np.round(colours[..., :3] / 257).astype(np.uint8))
+
+
+def test_colours_of_twelve_bits_use_the_whole_range():
+    colours = RNG.integers(0, 4096, (64, 64, 3), dtype=np.uint16)
+    colours[0, 0] = 4095
+    found = pictures.decode(encode_array(colours, bits_stored=12, photometric_interpretation=1, codec_format=1))
+    np.testing.assert_array_equal(found.pixels, np.round(colours / 4095 * 255).astype(np.uint8))
+    assert found.history == ("colours of 12 bits made 8",)
+
+
+def test_greys_that_are_stored_as_colours_of_sixteen_bits_stay_colours():
+    """A window declared for grey of 16 bits must not meet their 8."""
+    grey = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
+    found = pictures.decode(tiff(np.dstack([grey] * 3)))
+    np.testing.assert_array_equal(found.pixels, np.dstack([np.round(grey / 257).astype(np.uint8)] * 3))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64])
+def test_grey_of_more_than_eight_bits_is_returned_as_it_is_stored(dtype):
+    grey = RNG.integers(0, 30_000, (20, 30)).astype(dtype)
+    found = pictures.decode(tiff(grey))
+    assert found.pixels.dtype == dtype
+    np.testing.assert_array_equal(found.pixels, grey)
+    assert (found.original, found.history) == (None, ())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_deep_grey_on_its_side_is_turned_upright_once(encoded, orientation, form):
+    grey = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(grey), "PNG", exif=exif) if form == "PNG" else tiff(grey, orientation=orientation)
+    found = pictures.decode(data)
+    np.testing.assert_array_equal(found.pixels, ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert (found.turned, found.orientation) == (orientation != 1, orientation)
+
+
+def test_colours_of_floats_have_no_range():
+    assert refused(tiff(np.zeros((20, 30, 3), np.float32))) == "undecodable"
+
+
+def test_white_may_be_zero():
+    grey = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
+    assert pictures.decode(tiff(grey, photometric=0)).white_is_zero
+    assert not pictures.decode(tiff(grey)).white_is_zero
+
+
+def test_the_first_of_several_pages_is_flagged(encoded):
+    pixels = noise(20, 30)
+    found = pictures.decode(encoded(pixels, "TIFF", save_all=True, append_images=[Image.fromarray(pixels[::-1])]))
+    np.testing.assert_array_equal(found.pixels, pixels)
+    assert found.flags == ("first_page_of_2",)
+    assert pictures.decode(encoded(pixels, "TIFF")).flags == ()
+
+
+@pytest.mark.parametrize("form", ["WEBP", "JPEG2000"])
+def test_web_and_wavelet_pictures_are_read(encoded, form):
+    for pixels in (noise(64, 64), noise(64, 64, 3)):
+        data = encoded(pixels, form, **({"lossless": True} if form == "WEBP" else {}))
+        found = pictures.decode(data)
+        wanted = np.dstack([pixels] * 3) if form == "WEBP" and pixels.ndim == 2 else pixels  # WebP knows no grey
+        np.testing.assert_array_equal(found.pixels, wanted)
+
+
+def test_a_jpeg_by_any_other_name_is_a_jpeg(encoded):
+    """A name says nothing: a file is what its bytes are."""
+    data = encoded(noise(20, 30, 3), "JPEG")
+    assert pictures.decode(data).original is not None
+    assert refused(data.replace(b"\xff\xd8\xff", b"GIF", 1)) == "undecodable"
 
 
 # ---- what can not be read
@@ -311,7 +388,7 @@ def test_a_file_with_changed_bytes_is_a_picture_or_a_reason(encoded, form):
             found = pictures.decode(bytes(changed)).pixels.dtype
         except Unusable as error:
             found = error.reason
-        assert found in (np.uint8, "truncated", "undecodable", "too_large", "bit_depth")
+        assert found in (np.uint8, np.uint16, "truncated", "undecodable", "too_large")
 
 
 def test_a_picture_too_large_is_refused_before_it_is_decoded():

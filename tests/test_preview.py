@@ -13,7 +13,8 @@ from pipeline import plan, vocabulary
 from pipeline.errors import UserError
 from pipeline.estimate import estimate, table, text_tokens
 from pipeline.generate import prompting, stage
-from pipeline.ingest.stage import Source, read_case
+from pipeline.ingest.source import Source
+from pipeline.ingest.stage import read_case
 from pipeline.preview import preview
 from pipeline.records import Record
 from pipeline.settings import BackendSpec, Settings

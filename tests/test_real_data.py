@@ -13,7 +13,8 @@ from pycocotools import mask as coco_mask
 
 from pipeline import discovery, pictures, vocabulary
 from pipeline.cli import main
-from pipeline.ingest.stage import Source, read_case
+from pipeline.ingest.source import Source
+from pipeline.ingest.stage import read_case
 from sources import descriptor
 from sources.cases import plan
 

@@ -1,5 +1,8 @@
 """Path templates: how a path becomes captures, and captures find paths."""
 
+import random
+import re
+
 import pytest
 
 from pipeline.errors import UserError
@@ -105,3 +108,42 @@ def test_find_agrees_with_matching_every_path():
         found = [path for path, _ in templates.find("{a}/{b}/{c}.png", paths, known)]
         every = [p for p in paths if known.items() <= templates.match("{a}/{b}/{c}.png", p).items()]
         assert found == every
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "**/{case}/{case}_{x}",
+        "**/{case}_*.png",
+        "{a}/**/{case}/{x}.png",
+        "**/*{case}.png",
+        "{case}/**/{case}",
+        "x**/{case}",
+        "**/{stem:a|b}{rest:.*}",
+        "{rest:.*}/{case}/{q}",
+        "{case}/{x}/{x}",
+        "**/*/{case}/seg/**/{q}",
+    ],
+)
+def test_find_agrees_with_matching_whatever_is_known_and_left_open(template):
+    """The oracle writes what is known into the template's text and compares every path."""
+    chance = random.Random(template)
+    names = ["a", "b", "ab", "aa", "a_b", "s1", "s10", "seg", "x.png", "a.png", "a_x.png", "seg_a.png"]
+    paths = sorted({"/".join(chance.choices(names, k=chance.randint(1, 4))) for _ in range(800)})
+    listed, found = templates.Paths(paths), 0
+    for _ in range(40):
+        known = {name: chance.choice(names) for name in templates.captures_of(template) if chance.random() < 0.5}
+        written = template
+        for name, text in known.items():
+            written = re.sub(r"\{" + name + r"(:[^}]*)?\}", text, written)
+        every = [path for path in paths if templates.match(written, path) is not None]
+        assert [path for path, _ in templates.find(template, listed, known)] == every
+        found += len(every)
+    assert found
+
+
+def test_paths_are_a_sorted_sequence_that_knows_its_own():
+    paths = templates.Paths(["a/1.png", "a/2.png", "b/1.png"])
+    assert (len(paths), paths[0], paths[-2:], list(paths)) == (3, "a/1.png", ["a/2.png", "b/1.png"], [*paths])
+    assert "a/2.png" in paths
+    assert ("a/3.png" in paths, "z" in paths, None in paths) == (False, False, False)

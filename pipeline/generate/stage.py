@@ -307,10 +307,12 @@ async def flush_often(segment: Segment, coordinator: Coordinator) -> None:
 def plan(
     records: Sequence[Record], prompts: Sequence[Prompt], vocabulary: Vocabulary, space: Sequence[Label], seed: str
 ) -> list[Ask]:
-    """List what is asked of the records, picture by picture."""
+    """List what is asked of the records, picture by picture; of a text only what asks about texts."""
     asks = []
     for record in records:
         for prompt in prompts:
+            if record.picture is None and prompt.head.kind != "text":
+                continue
             sample = prompting.sample_id(record.id, prompt)
             # the language is no part of the seed: both languages ask about the same region
             facts = facts_of(record, vocabulary, prompt.language, space, f"{seed} {record.id} {prompt.name}")

@@ -1,54 +1,98 @@
-"""DICOM series and segmentations, assembled by our own rules: SimpleITK's reader scrambles an unchecked folder.
+"""One DICOM file: read whole or refused with a reason, and what its header says of a slice.
 
-A series is one SeriesInstanceUID on one grid, sorted by ImagePositionPatient along the slice normal. Duplicates,
-gaps, tilt and localizers are refused here with a reason; nothing is guessed.
+Names, dates and descriptions are never looked at; what tells slices apart (UIDs, times) stays in memory.
 """
 
-import sqlite3
-import struct
+import hashlib
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-import highdicom as hd
 import numpy as np
 import pydicom
-import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.dataelem import RawDataElement
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from pipeline.errors import Unusable
-from pipeline.ingest.geometry import Matrix, Volume, to_lps
+from pipeline.ingest.dicom_pixels import MALFORMED, group, numbers, text, value
 
-SPACING_TOLERANCE = 0.01
-"""Of the mean distance between slices: highdicom's own default."""
-TILT_TOLERANCE = 0.5
-"""Degrees between the direction of the stack and the slices' normal."""
+MOST_DEFLATED = 1 << 20
+"""Bytes of a deflated file: pydicom inflates it in one go, by up to a factor of 1032."""
 
-MALFORMED = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RuntimeError,
-    OverflowError,
-    OSError,
-    EOFError,
-    BytesLengthException,
-    struct.error,
-    sqlite3.Error,
+LARGE = 1 << 14
+"""Bytes of a value that is left in the file on request."""
+
+SPLITS = (
+    "ImageType",
+    "EchoTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "SequenceName",
+    "InversionTime",
+    "FlipAngle",
+    "KVP",
+    "ConvolutionKernel",
+    "TemporalPositionIdentifier",
+    "Dimensions",
+    "TriggerTime",
+    "AcquisitionNumber",
+    "AcquisitionTime",
 )
-"""What pydicom and highdicom (which keeps its frames in SQLite) raise on a file that is not what it says it is."""
+"""What may tell two acquisitions of one place apart, the most meaningful first; `Dimensions` is the indices that an
+enhanced file gives its frames."""
+
+_STORAGE = {
+    "CT": "2 2.1 2.2",
+    "MR": "4 4.1 4.3 4.4",
+    "PT": "128 128.1 130",
+    "CR": "1",
+    "DX": "1.1 1.1.1",
+    "MG": "1.2 1.2.1 13.1.3",
+    "IO": "1.3 1.3.1",
+    "US": "3.1 6.1 6.2",
+    "XA": "12.1 12.1.1 13.1.1",
+    "RF": "12.2 12.2.1",
+    "NM": "20",
+    "ES": "77.1.1 77.1.1.1",
+    "XC": "77.1.4 77.1.4.1",
+    "SM": "77.1.6",
+    **dict.fromkeys(("AR", "BI", "DG", "DM", "DMS", "FS", "GM", "IVOCT", "IVUS", "OCT", "OP", "OPM"), ""),
+    **dict.fromkeys(("OPT", "OT", "PA", "PX", "RG", "TG"), ""),
+}
+"""Codes of what makes pictures (PS3.3 C.7.3.1.1.1), and the storage classes that imply them."""
+_ROOT = "1.2.840.10008.5.1.4.1.1."
+_IMPLIED = {_ROOT + leaf: modality for modality, leaves in _STORAGE.items() for leaf in leaves.split()}
+_NO_PICTURE = frozenset(_ROOT + leaf for leaf in ("66.4", "66.7", "481.2", "30"))
+"""Storage classes with pixels that are no picture: SEG (bits and label map), dose, parametric map."""
 
 
 class Slice(NamedTuple):
-    """One file of a series."""
+    """One frame of grey and where it lies."""
 
     dataset: Any
+    """Of the whole file; None once its pixels are read."""
     path: Path
-    grid: tuple[Any, ...]
-    """Series, orientation, rows, columns, spacing: one and the same in a volume."""
+    frame: int
+    """Of the file, from 0."""
+    body: tuple[str, str, str]
+    """Series, frame of reference, stack: only slices that share them can be one volume."""
+    number: float
+    """SeriesNumber; infinite where there is none."""
+    sop: str
+    """SOPInstanceUID."""
+    size: tuple[int, int]
+    """Rows, columns."""
     position: NDArray[np.float64]
     """ImagePositionPatient, mm."""
     row: NDArray[np.float64]
@@ -56,66 +100,31 @@ class Slice(NamedTuple):
     """Directions of a row and of a column, unit vectors."""
     spacing: NDArray[np.float64]
     """PixelSpacing: between rows, between columns, mm."""
+    thickness: float
+    """mm; 1 where the header is silent."""
+    kinds: Mapping[str, Any]
+    """Keyword of `SPLITS` to a value that sorts; absent ones are left out."""
 
 
-def read_series(paths: Sequence[Path]) -> Volume:
-    """Read a regular series; intensities as the modality LUT gives them (HU for CT).
+def read_file(path: Path, defer: bool = False) -> Any:
+    """Read one DICOM file; one without preamble is read where it begins like DICOM, one without syntax as it looks.
 
-    Raises:
-        Unusable: `missing_image`, `unreadable`, `undecodable`, `truncated`, `mixed_series`, `no_geometry`,
-            `duplicate_slices`, `irregular_spacing`, `gantry_tilt`, `not_3d`.
-    """
-    slices = [_slice(path) for path in paths]
-    _check_one_grid(slices)
-    row, column, spacing = slices[0].row, slices[0].column, slices[0].spacing
-    normal = np.cross(row, column)
-    slices.sort(key=lambda s: float(s.position @ normal))
-    step = _step(slices, normal)
-    affine: Matrix = np.eye(4)
-    # PixelSpacing is (between rows, between columns); the first index runs along a row
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * spacing[1], column * spacing[0], step
-    affine[:3, 3] = slices[0].position
-    stack = np.stack([intensities(s.dataset, s.path) for s in slices])
-    return to_lps(stack.transpose(2, 1, 0), affine)
-
-
-def _slice(path: Path) -> Slice:
-    dataset = read_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom checks values when they are first looked at
-            position = _numbers(dataset, "ImagePositionPatient", 3)
-            cosines = _numbers(dataset, "ImageOrientationPatient", 6)
-            spacing = _numbers(dataset, "PixelSpacing", 2)
-            turned, apart = tuple(np.round(cosines, 4).tolist()), tuple(np.round(spacing, 5).tolist())
-            grid = (str(dataset.get("SeriesInstanceUID")), turned, dataset.get("Rows"), dataset.get("Columns"), apart)
-    except MALFORMED as error:
-        raise Unusable("undecodable", f"its header can not be read ({type(error).__name__})") from None
-    row, column = cosines[:3], cosines[3:]
-    if np.abs(np.stack([row, column]) @ np.stack([row, column]).T - np.eye(2)).max() > 0.01 or spacing.min() <= 0:
-        raise Unusable("no_geometry", "a slice's directions are no right angle of unit vectors, or it has no spacing")
-    return Slice(dataset, path, grid, position, row, column, spacing)
-
-
-def _numbers(dataset: Any, keyword: str, count: int) -> NDArray[np.float64]:
-    values = np.atleast_1d(np.array(dataset.get(keyword), float))
-    if values.shape != (count,) or not np.isfinite(values).all():
-        raise Unusable("no_geometry", f"{keyword} of a slice is not {count} numbers")
-    return values
-
-
-def read_file(path: Path) -> Any:
-    """Read one DICOM file.
+    Args:
+        path: The file.
+        defer: Leave what is large, the pixels above all, in the file until it is asked for.
 
     Raises:
-        Unusable: `missing_image`, `empty_file`, `unreadable`, `undecodable`, `truncated` (pydicom only warns).
+        Unusable: `missing_image`, `empty_file`, `unreadable`, `undecodable`, `too_large`, or `truncated` (pydicom
+            only warns).
     """
     try:
-        if path.stat().st_size == 0:
-            raise Unusable("empty_file", "0 bytes")
-        with warnings.catch_warnings(record=True) as said:
+        with path.open("rb") as file, warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            dataset = pydicom.dcmread(path)
+            bare = _begins_bare(file)
+            _check_deflated(file, path, bare)
+            dataset = _parsed(path, bare, LARGE if defer else None)
+            _name_syntax(dataset)
+            cut = "PixelData" not in dataset and any("end of file" in str(w.message).lower() for w in said)
     except FileNotFoundError:
         raise Unusable("missing_image", "no such file") from None
     except InvalidDicomError:
@@ -124,113 +133,160 @@ def read_file(path: Path) -> Any:
         raise Unusable("unreadable", getattr(error, "strerror", None) or "ends before its header does") from None
     except MALFORMED as error:
         raise Unusable("undecodable", f"its header can not be read ({type(error).__name__})") from None
-    if "PixelData" not in dataset and any("end of file" in str(w.message).lower() for w in said):
+    if cut:
         raise Unusable("truncated", "ends before its pixels do")
     return dataset
 
 
-def _check_one_grid(slices: Sequence[Slice]) -> None:
-    kinds = {s.grid for s in slices}
-    if len(kinds) > 1:
-        series = len({kind[0] for kind in kinds})
-        raise Unusable(
-            "mixed_series",
-            f"{len(slices)} slices of {series} series and {len(kinds)} grids; one case is one series on one grid",
-        )
+def _begins_bare(file: BinaryIO) -> bool:
+    """Say whether a file lacks the preamble but begins with an element of group 2 or 8."""
+    head = file.read(132)
+    file.seek(0)
+    if not head:
+        raise Unusable("empty_file", "0 bytes")
+    if head[128:] == b"DICM":
+        return False
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    if head[:2] == b"\x00\x08":
+        return explicit  # big endian always is
+    return head[:2] in (b"\x02\x00", b"\x08\x00") and (explicit or int.from_bytes(head[4:8], "little") < 1024)
 
 
-def _step(slices: Sequence[Slice], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the vector from one slice to the next, in mm."""
-    if len(slices) == 1:
-        return normal * (_number(slices[0].dataset, "SliceThickness", 1.0) or 1.0)
-    positions = np.stack([s.position for s in slices])
-    gaps = np.diff(positions @ normal)
-    mean = float(gaps.mean())
-    if (gaps < 1e-3).any():
-        raise Unusable("duplicate_slices", f"{int((gaps < 1e-3).sum())} slices share a position with another")
-    if np.abs(gaps - mean).max() > SPACING_TOLERANCE * mean:
-        raise Unusable("irregular_spacing", f"slices lie {gaps.min():.2f} to {gaps.max():.2f} mm apart")
-    step: NDArray[np.float64] = (positions[-1] - positions[0]) / (len(slices) - 1)
-    tilt = np.degrees(np.arccos(np.clip(step @ normal / np.linalg.norm(step), -1, 1)))
-    if tilt > TILT_TOLERANCE:
-        raise Unusable("gantry_tilt", f"the stack leans {tilt:.1f} degrees from the slices' normal")
-    return step
+def _check_deflated(file: BinaryIO, path: Path, bare: bool) -> None:
+    size = os.fstat(file.fileno()).st_size
+    if size <= MOST_DEFLATED:
+        return
+    if bare:
+        deflated = DeflatedExplicitVRLittleEndian.encode() in file.read()
+        file.seek(0)
+    else:
+        deflated = read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    if deflated:
+        raise Unusable("too_large", f"{size} deflated bytes; at most {MOST_DEFLATED} are inflated")
 
 
-def intensities(dataset: Any, path: Path) -> NDArray[Any]:
-    """Decode one frame and apply its rescale slope and intercept, `(row, column)`.
-
-    pydicom first; SimpleITK, which rescales by itself, where pydicom has no decoder for the transfer syntax.
-
-    Raises:
-        Unusable: `truncated`, `undecodable`, or `not_3d`: colours or several frames.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom warns of padding and odd VRs in files that decode well
-            stored = dataset.pixel_array
-    except (NotImplementedError, RuntimeError, KeyError):
-        return _by_itk(path)
-    except MALFORMED as error:
-        raise Unusable("truncated", f"pixel data can not be decoded ({type(error).__name__})") from None
-    if stored.ndim != 2:
-        raise Unusable("not_3d", f"a slice's pixels are {stored.shape}; a slice is one frame of grey")
-    if dataset.get("ModalityLUTSequence"):
-        raise Unusable("modality_lut", "intensities stand behind a modality look-up table; only rescaling is read")
-    slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
-    if slope == 1 and intercept == int(intercept):
-        shifted: NDArray[Any] = stored.astype(np.int32) + int(intercept)
-        fits = shifted.min() >= -32768 and shifted.max() <= 32767
-        return shifted.astype(np.int16) if fits else shifted
-    scaled: NDArray[Any] = stored * np.float32(slope) + np.float32(intercept)
-    return scaled
+def _parsed(path: Path, bare: bool, defer_size: int | None) -> Any:
+    # only a file with a name of text can be opened again for what was left in it
+    dataset = pydicom.dcmread(str(path), force=bare, defer_size=defer_size)
+    if defer_size and dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return pydicom.dcmread(str(path), force=bare)  # what was left would be looked for in the deflated bytes
+    return dataset
 
 
-def _number(dataset: Any, keyword: str, default: float) -> float:
-    """Return a number of the header, or the default where it is absent or empty."""
-    try:
-        found = dataset.get(keyword)
-        value = default if found is None or found == "" else float(found)
-    except MALFORMED:
-        raise Unusable("undecodable", f"{keyword} of a slice is no number") from None
-    if not np.isfinite(value):
-        raise Unusable("undecodable", f"{keyword} of a slice is {value}")
-    return value
+def _name_syntax(dataset: Any) -> None:
+    """Give a file without a transfer syntax the one that it was read by: only uncompressed pixels can be meant."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
 
 
-def _by_itk(path: Path) -> NDArray[Any]:
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError:
-        raise Unusable("undecodable", "neither pydicom nor SimpleITK decodes its transfer syntax") from None
-    stored: NDArray[Any] = sitk.GetArrayFromImage(image)
-    if stored.ndim != 3 or len(stored) != 1:
-        raise Unusable("not_3d", f"a slice's pixels are {stored.shape}; a slice is one frame of grey")
-    frame: NDArray[Any] = stored[0]
-    return frame
+# ---- headers
 
 
-def read_segments(path: Path) -> Iterator[tuple[str, Volume]]:
-    """Yield label and binary mask of each segment of a DICOM SEG, one at a time: segments may overlap.
+def modality(dataset: Any) -> str | None:
+    """Return the DICOM code of a modality; the storage class says it where the tag is empty or says nothing known."""
+    said = text(dataset, "Modality")
+    return said if said in _STORAGE else _IMPLIED.get(text(dataset, "SOPClassUID"))
+
+
+def digest(dataset: Any, path: Path) -> bytes:
+    """Return a digest of the pixels as they are stored; they are not kept in memory."""
+    element = dataset.get_item("PixelData", keep_deferred=True)
+    held = element.value
+    if held is None and isinstance(element, RawDataElement):
+        with path.open("rb") as file:
+            file.seek(element.value_tell)
+            held = file.read(-1 if element.length == 0xFFFFFFFF else element.length)
+    return hashlib.sha256(held if isinstance(held, bytes) else b"").digest()
+
+
+def check_picture(dataset: Any) -> None:
+    """Refuse a file that has no picture of its own.
 
     Raises:
-        Unusable: `undecodable`, `bad_annotation`.
+        Unusable: `not_an_image`: a report, a plan, or what marks other pictures (SEG, dose); `truncated`: an image
+            without its pixels.
     """
-    dataset = read_file(path)
+    storage = text(dataset, "SOPClassUID")
+    if text(dataset, "Modality") in ("SEG", "RTDOSE") or storage in _NO_PICTURE:
+        raise Unusable("not_an_image", "a DICOM object that marks other images")
+    if "PixelData" not in dataset:
+        if storage in _IMPLIED:
+            raise Unusable("truncated", "ends before its pixels do, or has none")
+        raise Unusable("not_an_image", "a DICOM object without pixels")
+
+
+def slice_of(dataset: Any, path: Path, frame: int, kinds: Mapping[str, Any], stack: str = "") -> Slice:
+    """Return what a header says of one of its frames.
+
+    Args:
+        dataset: The whole file.
+        path: Where it lies.
+        frame: From 0.
+        kinds: What tells acquisitions apart, see `Slice`.
+        stack: What holds slices of one file together beside their series.
+
+    Raises:
+        Unusable: `no_geometry`: it does not say, or not sensibly, where the frame lies.
+    """
+    position = _vector(group(dataset, frame, "PlanePositionSequence"), "ImagePositionPatient", 3)
+    cosines = _vector(group(dataset, frame, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+    measures = group(dataset, frame, "PixelMeasuresSequence")
+    spacing = _vector(measures, "PixelSpacing", 2)
+    directions = cosines.reshape(2, 3)
+    if np.abs(directions @ directions.T - np.eye(2)).max() > 0.01 or spacing.min() <= 0:
+        raise Unusable("no_geometry", "a slice's directions are no right angle of unit vectors, or it has no spacing")
+    size = _vector(dataset, "Rows", 1), _vector(dataset, "Columns", 1)
+    return Slice(
+        dataset=dataset,
+        path=path,
+        frame=frame,
+        body=(_uid(dataset, "SeriesInstanceUID"), _uid(dataset, "FrameOfReferenceUID"), stack),
+        number=_finite(dataset, "SeriesNumber", np.inf),
+        sop=_uid(dataset, "SOPInstanceUID"),
+        size=(int(size[0][0]), int(size[1][0])),
+        position=position,
+        row=directions[0],
+        column=directions[1],
+        spacing=spacing,
+        thickness=abs(_finite(measures, "SliceThickness", 1.0)) or 1.0,
+        kinds=kinds,
+    )
+
+
+def _vector(holder: Any, keyword: str, length: int) -> NDArray[np.float64]:
+    values = np.array(numbers(holder, keyword))
+    if values.shape != (length,) or not np.isfinite(values).all():
+        raise Unusable("no_geometry", f"{keyword} of a slice is not {length} numbers")
+    return values
+
+
+def _finite(holder: Any, keyword: str, default: float) -> float:
+    found = numbers(holder, keyword)
+    return found[0] if found and np.isfinite(found[0]) else default
+
+
+def _uid(dataset: Any, keyword: str) -> str:
+    return str(value(dataset, keyword) or "")
+
+
+def kind_of(found: Any) -> Any:
+    """Make a value of a header comparable with others of its keyword: numbers before words.
+
+    >>> kind_of("12.5") < kind_of("late") < kind_of(["late", "1"])
+    True
+    """
+    if isinstance(found, Sequence) and not isinstance(found, str | bytes):
+        return (2, tuple(kind_of(part) for part in found))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # highdicom warns of missing optional attributes
-            seg = hd.seg.Segmentation.from_dataset(dataset, copy=False)
-    except MALFORMED as error:
-        raise Unusable("bad_annotation", f"not a DICOM SEG ({type(error).__name__})") from None
-    for number in seg.segment_numbers:
-        try:
-            label = str(seg.get_segment_description(number).segment_label)
-            volume = seg.get_volume(segment_numbers=[number], combine_segments=True, relabel=True, dtype=np.uint8)
-        except MALFORMED as error:
-            raise Unusable(
-                "bad_annotation", f"segment {number} is no regular volume ({type(error).__name__})"
-            ) from None
-        # highdicom's index order is (slice, row, column), its affine to LPS mm: ours counts columns first
-        affine = volume.affine[:, [2, 1, 0, 3]]
-        yield label, to_lps(volume.array.transpose(2, 1, 0), np.asarray(affine, float))
+        number = float(found)
+    except (ValueError, TypeError, OverflowError):
+        number = np.nan
+    return (0, number) if np.isfinite(number) else (1, str(found).strip().upper())
+
+
+def kinds_of(dataset: Any) -> dict[str, Any]:
+    """Return what tells a file of one frame from another of the same place."""
+    found = {keyword: value(dataset, keyword) for keyword in SPLITS}
+    return {keyword: kind_of(said) for keyword, said in found.items() if said is not None}

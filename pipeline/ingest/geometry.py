@@ -4,6 +4,7 @@ Index order x runs to the patient's left, y to posterior, z to superior. Then ax
 sagittal `v[::-1, :, k]`, all in radiological display (the patient's left on the picture's right).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,10 @@ from pipeline.records import Geometry
 
 Matrix = NDArray[np.float64]
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+FARTHEST = 1e9
+"""mm: beyond it an affine is damaged, and squares of it are no numbers any more."""
+SHEAR = 0.01
+"""Cosine of the angle between two axes from which on a grid is sheared: half a degree from a right angle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +56,44 @@ class Volume:
         return float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
 
 
-def to_lps(array: NDArray[Any], affine: Matrix, geometry: Geometry = "known", flags: tuple[str, ...] = ()) -> Volume:
+def to_lps(
+    array: NDArray[Any],
+    affine: Matrix,
+    geometry: Geometry = "known",
+    flags: tuple[str, ...] = (),
+    shifts: NDArray[np.float64] | None = None,
+) -> Volume:
     """Reorder and flip axes until the grid is nearest to LPS; views, no copy, no interpolation.
 
     Args:
         array: `(i, j, k)` as stored.
         affine: 4×4, index (i, j, k) to LPS mm.
-        geometry: How far the affine is to be trusted.
+        geometry: How far the affine is to be trusted; axes that are not at right angles are flagged as `sheared`.
         flags: What the reader noticed.
+        shifts: `(k, 3)`: mm from where the affine puts a slice of an uneven stack along k to where it lies.
 
     Raises:
         Unusable: `bad_geometry`: the affine is singular or not finite.
     """
+    if not np.isfinite(affine).all() or np.abs(affine).max() > FARTHEST:
+        raise Unusable("bad_geometry", f"the affine holds what is no number of mm below {FARTHEST:g}")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or not np.isfinite(lengths).all() or lengths.min() <= 0:
-        raise Unusable("bad_geometry", "the affine is not finite, or an axis has no length")
+    if lengths.min() < 1 / FARTHEST:
+        raise Unusable("bad_geometry", "the affine has an axis without length")
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:  # of unit vectors: a microscope's voxels are small
         raise Unusable("bad_geometry", "the affine is singular")
+    directions = affine[:3, :3] / lengths
+    if np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR:
+        flags = (*flags, "sheared")
     orientation = nib.orientations.io_orientation(LPS_FROM_RAS @ affine)
     change = nib.orientations.ornt_transform(orientation, nib.orientations.axcodes2ornt("LPS"))
     turned = nib.orientations.apply_orientation(array, change)
     moved = affine @ nib.orientations.inv_ornt_aff(change, array.shape)
     source = [int(np.flatnonzero(change[:, 0] == axis)[0]) for axis in range(3)]
     flips = [bool(change[axis, 1] < 0) for axis in source]
+    stack = source.index(2)
+    if shifts is not None and flips[stack]:
+        shifts = shifts[::-1]
     return Volume(
         turned.transpose(2, 1, 0),
         moved,
@@ -81,6 +101,8 @@ def to_lps(array: NDArray[Any], affine: Matrix, geometry: Geometry = "known", fl
         (flips[0], flips[1], flips[2]),
         geometry,
         flags,
+        shifts,
+        2 if shifts is None else stack,
     )
 
 
@@ -100,22 +122,28 @@ def assumed_affine(codes: str, spacing: tuple[float, float, float]) -> Matrix:
     for stored, (code, length) in enumerate(zip(codes, spacing, strict=True)):
         row, sign = directions[code]
         affine[row, stored] = sign * length
-    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if len({directions[code][0] for code in codes}) < 3:
         raise Unusable("bad_geometry", f"geometry.assume {codes} names an axis twice")
     return affine
 
 
-def _corners(volume: Volume) -> Matrix:
-    z, y, x = volume.array.shape
-    indices = np.array([(i, j, k, 1) for i in (0, x - 1) for j in (0, y - 1) for k in (0, z - 1)], float)
-    return (indices @ volume.affine.T)[:, :3]
+def _corners(volume: Volume, stack: int) -> Matrix:
+    """Return LPS mm of the corners of every slice across an axis, `(slice, 4, 3)`."""
+    size = volume.array.shape[::-1]
+    ends = [range(n) if axis == stack else (0, n - 1) for axis, n in enumerate(size)]
+    indices = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]], float)
+    there = (indices @ volume.affine.T)[:, :3]
+    if volume.shifts is not None:
+        there += volume.shifts[indices[:, volume.stack].astype(int)]
+    return there
 
 
 def same_grid(image: Volume, mask: Volume) -> str | None:
     """Return what differs between two grids, or None: shape, then corners within a tenth of a voxel."""
     if image.array.shape != mask.array.shape:
         return f"volume is {image.array.shape[::-1]}, its mask {mask.array.shape[::-1]} (x, y, z)"
-    distance = float(np.linalg.norm(_corners(image) - _corners(mask), axis=1).max())
+    stack = image.stack if image.shifts is not None else mask.stack
+    distance = float(np.linalg.norm(_corners(image, stack) - _corners(mask, stack), axis=1).max())
     if distance > 0.1 * min(image.spacing):
         return f"corners of volume and mask lie up to {distance:.2f} mm apart"
     return None
@@ -133,11 +161,13 @@ def laid_over(image: Volume, mask: Volume, pairing: str) -> Volume:
     Raises:
         Unusable: `geometry_mismatch` or `mask_outside`.
     """
-    if pairing == "trust_array" or "unknown" in (image.geometry, mask.geometry):
+    if pairing == "trust_array":
         return _by_array_order(image, mask)
     difference = same_grid(image, mask)
-    if difference is None:
+    if difference is None:  # even of two headers that are not to be trusted: they say the same
         return mask
+    if "unknown" in (image.geometry, mask.geometry):
+        return _by_array_order(image, mask)
     if pairing == "same_grid":
         raise Unusable("geometry_mismatch", f"{difference}; set geometry.pairing: resample if they cover one body")
     return _resampled(image, mask)
@@ -160,43 +190,50 @@ def _by_array_order(image: Volume, mask: Volume) -> Volume:
 
 
 def _resampled(image: Volume, mask: Volume) -> Volume:
+    if mask.shifts is not None:
+        raise Unusable("geometry_mismatch", "the mask is an uneven stack on another grid than the volume")
     voxels = int(np.count_nonzero(mask.array))
-    out = sitk.Resample(
-        _as_itk(mask), _as_itk(image, np.uint8), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, sitk.sitkUnknown
-    )
-    array = sitk.GetArrayFromImage(out)
+    there = sitk.GetImageFromArray(np.ascontiguousarray(mask.array))
+    spacing = np.array(mask.spacing)
+    there.SetSpacing(spacing.tolist())
+    there.SetOrigin(mask.affine[:3, 3].tolist())
+    there.SetDirection((mask.affine[:3, :3] / spacing).ravel().tolist())
+    array = np.zeros(image.array.shape, mask.array.dtype.newbyteorder("="))
+    for target, size, affine in _blocks(image, array):
+        target[...] = _at(there, size, affine)
     if voxels and not array.any():
         raise Unusable("mask_outside", f"none of the mask's {voxels} voxels lies in the volume")
     return replace(image, array=array)
 
 
-def _as_itk(volume: Volume, dtype: Any = None) -> Any:
-    """Give SimpleITK a grid (and, without `dtype`, the voxels): it wants orthonormal axes, LPS mm."""
-    array = np.zeros(volume.array.shape, dtype) if dtype else np.ascontiguousarray(volume.array)
-    image = sitk.GetImageFromArray(array)
-    spacing = np.array(volume.spacing)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(volume.affine[:3, 3].tolist())
-    image.SetDirection((volume.affine[:3, :3] / spacing).ravel().tolist())
-    return image
+def _blocks(image: Volume, array: NDArray[Any]) -> Iterator[tuple[NDArray[Any], tuple[int, ...], Matrix]]:
+    """Yield the regular parts of an array on the image's grid, each with its size and affine: all, or slices."""
+    size = image.array.shape[::-1]
+    if image.shifts is None:
+        yield array, size, image.affine
+        return
+    for n, shift in enumerate(image.shifts):
+        affine = image.affine.copy()
+        affine[:3, 3] += affine[:3, image.stack] * n + shift
+        of_slice = tuple(1 if axis == image.stack else length for axis, length in enumerate(size))
+        part = array[tuple(slice(n, n + 1) if axis == 2 - image.stack else slice(None) for axis in range(3))]
+        yield part, of_slice, affine
 
 
-def placed(image: Volume, mask: Volume) -> Volume:
-    """Copy a mask that covers a part of the image's grid into place: a SEG omits empty frames.
-
-    Raises:
-        Unusable: `geometry_mismatch`: not a whole number of voxels away; `mask_outside`: over 5 % of it lies outside.
-    """
-    between = np.linalg.inv(image.affine) @ mask.affine
-    offset = np.rint(between[:3, 3]).astype(int)
-    if np.abs(between[:3, :3] - np.eye(3)).max() > 0.01 or np.abs(between[:3, 3] - offset).max() > 0.1:
-        raise Unusable("geometry_mismatch", "the mask's grid is not the volume's; set geometry.pairing: resample")
-    out = np.zeros(image.array.shape, mask.array.dtype)
-    start = offset[::-1]
-    to = [slice(max(0, s), max(0, min(n, s + m))) for s, n, m in zip(start, out.shape, mask.array.shape, strict=True)]
-    part = mask.array[tuple(slice(t.start - s, t.stop - s) for t, s in zip(to, start, strict=True))]
-    out[tuple(to)] = part
-    whole, inside = np.count_nonzero(mask.array), np.count_nonzero(part)
-    if whole and inside < 0.95 * whole:
-        raise Unusable("mask_outside", f"only {inside} of the mask's {whole} voxels lie in the volume")
-    return replace(image, array=out)
+def _at(mask: Any, size: tuple[int, ...], affine: Matrix) -> NDArray[Any]:
+    """Take the nearest voxel of a SimpleITK image for each voxel of a grid; 0 outside."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    found: NDArray[Any] = sitk.GetArrayFromImage(
+        sitk.Resample(
+            mask,
+            size,
+            sitk.Transform(),
+            sitk.sitkNearestNeighbor,
+            affine[:3, 3].tolist(),
+            spacing.tolist(),
+            (affine[:3, :3] / spacing).ravel().tolist(),
+            0.0,
+            sitk.sitkUnknown,
+        )
+    )
+    return found

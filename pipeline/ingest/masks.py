@@ -26,21 +26,28 @@ class Found(NamedTuple):
     starts: Ints
     stops: Ints
     """Half-open columns of each run."""
+    specks: int = 0
+    """px that were taken out of it, in parts below the bound."""
+    speck: bool = False
+    """Nothing but parts below the bound: given whole, to be counted and left out."""
 
 
-def find(labels: NDArray[Any], per_component: bool) -> Iterator[Found]:
+def find(labels: NDArray[Any], per_component: bool, despeckle: int = 0) -> Iterator[Found]:
     """Yield what a slice of a label map holds, by label id, then by component in reading order.
 
     Args:
         labels: `(y, x)` integers; 0 is background.
         per_component: One region per 8-connected component instead of one per label.
+        despeckle: 8-connected parts of fewer px are taken out of their region.
     """
     values, rows, starts, stops = _runs(labels)
-    groups = _components(values, rows, starts, stops) if per_component else values
-    order = np.lexsort((rows, groups)) if not per_component else np.lexsort((groups, values))
-    values, rows, starts, stops, groups = (a[order] for a in (values, rows, starts, stops, groups))
     if not len(values):
         return
+    parts = _components(values, rows, starts, stops) if per_component or despeckle else values
+    groups = parts if per_component else values
+    order = np.lexsort((rows, groups)) if not per_component else np.lexsort((groups, values))
+    small = np.bincount(parts, stops - starts)[parts][order] < despeckle if despeckle else None
+    values, rows, starts, stops, groups = (a[order] for a in (values, rows, starts, stops, groups))
     edges = np.flatnonzero(np.r_[True, (groups[1:] != groups[:-1]) | (values[1:] != values[:-1])])
     number, last = -1, None
     for begin, end in zip(edges, np.r_[edges[1:], len(values)], strict=True):
@@ -48,18 +55,23 @@ def find(labels: NDArray[Any], per_component: bool) -> Iterator[Found]:
         number = number + 1 if value == last else 0
         last = value
         part = slice(begin, end)
-        yield Found(
-            value,
-            number if per_component else None,
-            int(starts[part].min()),
-            int(rows[part].min()),
-            int(stops[part].max()),
-            int(rows[part].max()) + 1,
-            int((stops[part] - starts[part]).sum()),
-            rows[part],
-            starts[part],
-            stops[part],
-        )
+        found = _found(value, number if per_component else None, rows[part], starts[part], stops[part])
+        yield found if small is None else _despeckled(found, small[part])
+
+
+def _found(value: int, component: int | None, rows: Ints, starts: Ints, stops: Ints) -> Found:
+    box = int(starts.min()), int(rows.min()), int(stops.max()), int(rows.max()) + 1
+    return Found(value, component, *box, int((stops - starts).sum()), rows, starts, stops)
+
+
+def _despeckled(found: Found, small: NDArray[np.bool_]) -> Found:
+    """Take the runs of small parts out of a region, unless there are no others."""
+    if small.all():
+        return found._replace(speck=True)
+    if not small.any():
+        return found
+    kept = _found(found.value, found.component, found.rows[~small], found.starts[~small], found.stops[~small])
+    return kept._replace(specks=found.area - kept.area)
 
 
 def _runs(labels: NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:

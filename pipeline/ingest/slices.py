@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import Unusable
 from pipeline.ingest.geometry import Volume
 from pipeline.records import Affine2, Plane, World
 
@@ -30,8 +31,14 @@ class Cut(NamedTuple):
     """In-plane area of a voxel."""
     to_source: Affine2
     to_world: World | None
+    flags: tuple[str, ...] = ()
+    """`reformatted`: not the plane of acquisition, and its voxels are long: it shows less than its pixels promise."""
 
 
+MAX_SIDE_PX = 30_000
+"""Longer sides of a slice, once its pixels are square, come from a damaged header."""
+LONG_VOXEL = 3.0
+"""Longer to shorter side of a voxel within a slice from which on a reformatted slice is flagged."""
 _ACROSS = {"axial": 2, "coronal": 1, "sagittal": 0}
 _RIGHT = {"axial": 0, "coronal": 0, "sagittal": 1}
 _DOWN = {"axial": 1, "coronal": 2, "sagittal": 2}
@@ -44,28 +51,58 @@ def take(array: NDArray[Any], axis: str, index: int) -> NDArray[Any]:
     return view
 
 
+def acquisition(volume: Volume) -> str:
+    """Return the plane in which a volume was taken: across its voxels' longest side, axial where none stands out."""
+    spacing = volume.spacing
+    longest = volume.stack if volume.shifts is not None else int(np.argmax(spacing))
+    if volume.shifts is None and spacing[longest] <= 1.2 * sorted(spacing)[1]:
+        return "axial"
+    return next(axis for axis, across in _ACROSS.items() if across == longest)
+
+
 def cuts(volume: Volume, axis: str, allow_oblique: float) -> Iterator[Cut]:
-    """Yield the slices of a volume along one axis, in index order.
+    """Return the slices of a volume along one axis, in index order.
 
     Args:
         volume: LPS.
         axis: axial, coronal or sagittal.
-        allow_oblique: Degrees up to which the plane keeps its name.
+        allow_oblique: Degrees between a slice's normal and the patient's axis up to which the plane keeps its name.
+
+    Raises:
+        Unusable: `uneven_stack`: the slices lie at uneven distances, and this cut would run across them; `too_large`.
     """
+    if volume.shifts is not None and _ACROSS[axis] != volume.stack:
+        whole = next(name for name, across in _ACROSS.items() if across == volume.stack)
+        raise Unusable("uneven_stack", f"its slices lie at uneven distances; only {whole} ones are true")
+    width, height = _size(volume, _RIGHT[axis], _DOWN[axis])
+    if max(width, height) > MAX_SIDE_PX:
+        raise Unusable("too_large", f"a slice of {width}x{height} square px; at most {MAX_SIDE_PX} a side are made")
+    return _cuts(volume, axis, allow_oblique, width, height)
+
+
+def _size(volume: Volume, right: int, down: int) -> tuple[int, int]:
+    """Return width and height of a slice with square pixels; none are lost."""
+    size, spacing = volume.array.shape[::-1], volume.spacing
+    side = min(spacing[right], spacing[down])
+    if abs(spacing[right] - spacing[down]) <= 0.01 * side:
+        return size[right], size[down]
+    return round(size[right] * spacing[right] / side), round(size[down] * spacing[down] / side)
+
+
+def _cuts(volume: Volume, axis: str, allow_oblique: float, width: int, height: int) -> Iterator[Cut]:
     across, right, down = _ACROSS[axis], _RIGHT[axis], _DOWN[axis]
     size = volume.array.shape[::-1]
     spacing = volume.spacing
-    side = min(spacing[right], spacing[down])
-    square = abs(spacing[right] - spacing[down]) <= 0.01 * side
-    width = size[right] if square else round(size[right] * spacing[right] / side)
-    height = size[down] if square else round(size[down] * spacing[down] / side)
     scale_x, scale_y = width / size[right], height / size[down]
     up = axis != "axial"
     known = volume.geometry != "unknown"
     to_source = _to_source(volume, right, down, up, scale_x, scale_y)
+    plane = _plane(volume, axis, allow_oblique)
+    long = max(spacing[right], spacing[down]) > LONG_VOXEL * min(spacing[right], spacing[down])
+    reformatted = long and axis != acquisition(volume)
     for index in range(size[across]):
         yield Cut(
-            _plane(volume, axis, allow_oblique),
+            plane,
             axis,
             index,
             width,
@@ -76,13 +113,19 @@ def cuts(volume: Volume, axis: str, allow_oblique: float) -> Iterator[Cut]:
             spacing[right] * spacing[down] if known else None,
             to_source,
             _to_world(volume, (across, right, down), up, index, scale_x, scale_y) if known else None,
+            ("reformatted",) if known and reformatted else (),
         )
 
 
 def _plane(volume: Volume, axis: str, allow_oblique: float) -> Plane:
+    """Name a plane by its normal: a head that is turned on the table still has axial slices."""
     if volume.geometry == "unknown":
         return "unknown"
-    return "oblique" if volume.obliquity > allow_oblique else axis  # type: ignore[return-value]
+    columns = volume.affine[:3, :3]
+    normal = np.cross(columns[:, _RIGHT[axis]], columns[:, _DOWN[axis]])
+    cosine = abs(normal[_ACROSS[axis]]) / np.linalg.norm(normal)
+    tilt = np.degrees(np.arccos(min(1.0, float(cosine))))
+    return "oblique" if tilt > allow_oblique else axis  # type: ignore[return-value]
 
 
 def _to_source(volume: Volume, right: int, down: int, up: bool, scale_x: float, scale_y: float) -> Affine2:
@@ -113,5 +156,7 @@ def _to_world(
     first[right] = -0.5
     first[down] = volume.array.shape[::-1][down] - 0.5 if up else -0.5
     origin = columns @ first + volume.affine[:3, 3]
+    if volume.shifts is not None:
+        origin = origin + volume.shifts[index]
     rows = [float(value) for axis in range(3) for value in (step_x[axis], step_y[axis], origin[axis])]
     return tuple(rows)  # type: ignore[return-value]

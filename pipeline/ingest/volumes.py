@@ -1,52 +1,66 @@
-"""NIfTI volumes and label maps, read with nibabel: SimpleITK refuses or silently bends non-orthonormal affines."""
+"""Volumes and label maps in one file: NIfTI, NRRD, MetaImage, told apart by what they hold and not by their names."""
 
-import gzip
-import zlib
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from pipeline.errors import Unusable
-from pipeline.ingest.geometry import LPS_FROM_RAS, Matrix, Volume, assumed_affine, to_lps
+from pipeline.ingest import metaimage, nifti, nrrd
+from pipeline.ingest.geometry import Matrix, Volume, assumed_affine, to_lps
+from pipeline.ingest.voxels import DAMAGED, Stored, read_voxels
 from pipeline.records import Geometry
 
-MAX_VOXELS = 2_000_000_000
-"""Larger volumes are refused by their header, before they are read."""
+LFS_POINTER = b"version https://git-lfs"
 
 
-def read(path: Path, assume: str | None = None) -> Volume:
-    """Read a NIfTI volume; intensities as the header scales them.
+def read(path: Path, assume: str | None = None, channel: int | None = None) -> Volume:
+    """Read a volume; intensities as the header scales them, what is not finite replaced by the lowest and flagged.
 
     Args:
-        path: `.nii` or `.nii.gz`.
+        path: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha` or `.mhd`.
         assume: Axis codes to use instead of the header's.
+        channel: Which of the volumes along a fourth axis, from 0.
 
     Raises:
-        Unusable: `missing_image`, `unreadable`, `empty_file`, `undecodable`, `truncated`, `too_large`, `not_3d`.
+        Unusable: `missing_image`, `unreadable`, `empty_file`, `lfs_pointer`, `undecodable`, `truncated`, `too_large`,
+            `not_3d`, `bad_geometry`.
     """
-    image = _opened(path)
-    affine, geometry, flags = _affine(image, assume)
-    array = _array(image)
-    if array.dtype.kind == "f":
-        bad = ~np.isfinite(array)
-        if bad.any():
-            array = np.where(bad, array[~bad].min() if not bad.all() else 0, array)
-            flags = (*flags, "not_finite_replaced")
-    return to_lps(array, affine, geometry, flags)
+    stored = _stored(path)
+    array = read_voxels(stored, channel)
+    replaced = array.dtype.kind == "f" and _replace_not_finite(array)
+    return _volume(array, stored, assume, ("not_finite_replaced",) if replaced else ())
 
 
-def read_labels(path: Path, assume: str | None = None) -> Volume:
+def read_labels(
+    path: Path, assume: str | None = None, threshold: float | None = None, channel: int | None = None
+) -> Volume:
     """Read a label map as integers.
+
+    Args:
+        path: As `read`.
+        assume: As `read`.
+        threshold: Soft mask: voxels from this value on become 1, all others 0.
+        channel: As `read`.
 
     Raises:
         Unusable: As `read`; `interpolated_mask`: values that are not whole numbers within 0.01.
     """
-    image = _opened(path)
-    affine, geometry, flags = _affine(image, assume)
-    return to_lps(as_labels(_array(image)), affine, geometry, flags)
+    stored = _stored(path)
+    array = read_voxels(stored, channel)
+    labels = as_labels(array) if threshold is None else (array >= threshold).view(np.uint8)
+    return _volume(labels, stored, assume)
+
+
+def channels(path: Path) -> int:
+    """Return how many volumes a file holds along a fourth axis; reads its header only.
+
+    Raises:
+        Unusable: As `read`.
+    """
+    return _stored(path).channels
 
 
 def as_labels(array: NDArray[Any]) -> NDArray[Any]:
@@ -57,68 +71,89 @@ def as_labels(array: NDArray[Any]) -> NDArray[Any]:
     """
     if array.dtype.kind in "biu":
         return array
-    whole = np.rint(array)
-    if not np.isfinite(array).all() or np.abs(array - whole).max(initial=0) > 0.01:
-        raise Unusable("interpolated_mask", "the label map holds values that are not whole numbers")
-    labels: NDArray[np.int32] = whole.astype(np.int32)
+    labels = np.empty(array.shape, np.int32, order="F" if array.flags.f_contiguous else "C")
+    for n in range(array.shape[-1]):  # slab by slab, to hold no third copy of the whole
+        part = array[..., n]
+        if not np.isfinite(part).all() or np.abs(part).max(initial=0) >= 2**31:
+            raise Unusable("interpolated_mask", "the label map holds values that are no label ids")
+        whole = np.rint(part)
+        off = np.abs(part - whole)
+        if off.max(initial=0) > 0.01:
+            value = float(part.flat[int(off.argmax())])
+            raise Unusable("interpolated_mask", f"the label map holds {value:g}; `threshold` reads a soft mask")
+        labels[..., n] = whole
     return labels
 
 
-def _opened(path: Path) -> Any:
+def first_bytes(path: Path) -> bytes:
+    """Return the beginning of a file, decompressed; what is left of a damaged one.
+
+    Raises:
+        Unusable: `missing_image`, `empty_file`, `unreadable`, `lfs_pointer`.
+    """
     try:
-        if path.stat().st_size == 0:
-            raise Unusable("empty_file", "0 bytes")
-        image: Any = nib.Nifti1Image.from_filename(path, mmap=False)
+        with path.open("rb") as file:
+            start = file.read(512)
+            if start[:2] == b"\x1f\x8b":
+                file.seek(0)
+                start = _unpacked(file)
+            elif start and path.suffix.lower() == ".gz" and not start.startswith(LFS_POINTER):
+                raise Unusable("undecodable", "its name says gzip, its bytes do not")
     except FileNotFoundError:
         raise Unusable("missing_image", "no such file") from None
-    except (EOFError, zlib.error, nib.wrapstruct.WrapStructError) as error:
-        raise Unusable("truncated", f"ends before its header does ({type(error).__name__})") from None
-    except gzip.BadGzipFile:
-        raise Unusable("undecodable", "its name says gzip, its bytes do not") from None
     except OSError as error:
         raise Unusable("unreadable", error.strerror or "not readable") from None
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:
-        raise Unusable("undecodable", f"not a NIfTI file ({type(error).__name__})") from None
-    _check_shape(image)
-    return image
+    if start.startswith(LFS_POINTER):
+        raise Unusable("lfs_pointer", "a pointer of Git LFS, not the file; fetch it with git lfs pull")
+    return start
 
 
-def _check_shape(image: Any) -> None:
-    shape = image.shape
-    voxels = int(np.prod([int(n) for n in shape], dtype=object))
-    if voxels > MAX_VOXELS:
-        raise Unusable("too_large", f"{shape}: {voxels} voxels; at most {MAX_VOXELS} are read")
-    if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape[:3]) < 1:
-        raise Unusable("not_3d", f"shape {shape}; a volume has three axes")
-    if image.get_data_dtype().fields is not None:
-        raise Unusable("not_3d", "voxels are colours, not intensities")
-
-
-def _array(image: Any) -> NDArray[Any]:
+def _unpacked(file: Any) -> bytes:
     try:
-        array: NDArray[Any] = np.asanyarray(image.dataobj)
-    except (EOFError, zlib.error, OSError, ValueError) as error:
-        raise Unusable("truncated", f"ends before its voxels do ({type(error).__name__})") from None
-    voxels: NDArray[Any] = array.reshape(array.shape[:3])
-    return voxels
+        return bytes(igzip.IGzipFile(fileobj=file).read(512))
+    except EOFError:
+        raise Unusable("truncated", "ends before its header does") from None
+    except DAMAGED:
+        raise Unusable("undecodable", "its compressed header is damaged") from None
 
 
-@np.errstate(invalid="ignore", over="ignore")  # to_lps refuses what is not finite
-def _affine(image: Any, assume: str | None) -> tuple[Matrix, Geometry, tuple[str, ...]]:
-    header = image.header
-    if assume:
-        spacing = tuple(float(z) or 1.0 for z in header.get_zooms()[:3])
-        return assumed_affine(assume, (spacing[0], spacing[1], spacing[2])), "assumed", ()
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    affine: Matrix = LPS_FROM_RAS @ np.asarray(image.affine, float)
-    if not sform and not qform:
-        return affine, "unknown", ("no_orientation",)
-    if sform and qform and _corner_distance(image, header.get_sform(), header.get_qform()) > 1.0:
-        return affine, "known", ("form_conflict",)
-    return affine, "known", ()
+def _stored(path: Path) -> Stored:
+    """Read the header in the format that the file has."""
+    start = first_bytes(path)
+    try:
+        if nifti.is_nifti(start):
+            return nifti.stored(path)
+        if start.startswith(nrrd.MAGIC):
+            return nrrd.stored(path)
+        if metaimage.is_metaimage(start):
+            return metaimage.stored(path)
+    except OSError as error:
+        raise Unusable("unreadable", error.strerror or "not readable") from None
+    if not start:
+        raise Unusable("empty_file", "0 bytes")
+    if len(start) < 348:
+        raise Unusable("truncated", f"{len(start)} bytes are no header of a volume")
+    raise Unusable("undecodable", "neither NIfTI nor NRRD nor MetaImage")
 
 
-def _corner_distance(image: Any, one: Matrix, other: Matrix) -> float:
-    ends = [(0, n - 1) for n in image.shape[:3]]
-    corners = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]], float)
-    return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
+def _replace_not_finite(array: NDArray[Any]) -> bool:
+    good = np.isfinite(array)
+    if good.all():
+        return False
+    lowest = array.min(where=good, initial=np.inf)
+    array[~good] = lowest if np.isfinite(lowest) else 0
+    return True
+
+
+def _volume(array: NDArray[Any], stored: Stored, assume: str | None, flags: tuple[str, ...] = ()) -> Volume:
+    affine, geometry, said = _placed(stored, assume)
+    return to_lps(array, affine, geometry, (*said, *flags))
+
+
+def _placed(stored: Stored, assume: str | None) -> tuple[Matrix, Geometry, tuple[str, ...]]:
+    if assume is None:
+        return stored.affine, stored.geometry, stored.flags
+    said = stored.spacing
+    good = tuple(length if np.isfinite(length) and length > 0 else 1.0 for length in said)
+    flags = () if good == said else ("no_spacing",)
+    return assumed_affine(assume, (good[0], good[1], good[2])), "assumed", flags

@@ -1,71 +1,313 @@
 """From intensities to grey with fixed bounds: the same intensity is the same grey on every slice."""
 
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.vocabulary import Vocabulary
+from pipeline.errors import UserError, did_you_mean
+from pipeline.ingest import dicom_pixels
+from pipeline.vocabulary import Vocabulary, normalise
 from sources.descriptor import WindowSpec
+
+SUV = (0.0, 10.0)
+"""Body-weight SUV of a PET that shows white and black."""
 
 
 class Bounds(NamedTuple):
-    """Intensities shown as black and as white."""
+    """Intensities shown as black and as white; PET is shown the other way, so `low` may be above `high`."""
 
     low: float
     high: float
     name: str
     """What to call it in a record, `soft_tissue -160..240`."""
+    curve: Literal["linear", "sigmoid"] = "linear"
+    """Sigmoid: 12 and 88 % of white at the bounds."""
+    table: bytes = b""
+    """Instead of a curve: the grey of each whole number from `low` to `high`; beyond them the ends go on."""
 
 
-def bounds(spec: WindowSpec | None, modality: str, volume: NDArray[Any], vocabulary: Vocabulary, where: str) -> Bounds:
+class Header(NamedTuple):
+    """A window of a DICOM header."""
+
+    bounds: Bounds
+    words: str
+    """Its explanation, to choose by; text of the header, so it is written nowhere."""
+
+
+def bounds(
+    spec: WindowSpec | None,
+    modality: str,
+    volume: NDArray[Any],
+    vocabulary: Vocabulary,
+    where: str,
+    *,
+    labels: Iterable[str] = (),
+    header: Sequence[Header] = (),
+    suv: bool = False,
+    background: float | None = None,
+) -> Bounds:
     """Choose the window of a volume: the descriptor's, else soft tissue for CT, else percentiles of the foreground.
+
+    Args:
+        spec: The descriptor's wish, or None.
+        modality: A key of the vocabulary. PET is shown inverted, 0 to 10 SUV by default.
+        volume: `(z, y, x)`.
+        vocabulary: Has the presets.
+        where: Named in errors.
+        labels: Concept ids on the volume, for the preset `organ`.
+        header: The file's own windows, for the preset `header`.
+        suv: Intensities are SUV.
+        background: Intensity that stands for no voxel.
 
     Raises:
         UserError: The descriptor names an unknown preset.
     """
-    spec = spec or (WindowSpec(preset="soft_tissue") if modality == "ct" else WindowSpec(percentile=(0.5, 99.5)))
+    found = fixed(spec, modality, vocabulary, where, labels=labels, header=header, suv=suv)
+    if found is not None:
+        return found
+    low, high = percentiles(volume, *wanted_percentiles(spec), background)
+    return by_percentiles(low, high, modality)
+
+
+def fixed(
+    spec: WindowSpec | None,
+    modality: str,
+    vocabulary: Vocabulary,
+    where: str,
+    *,
+    labels: Iterable[str] = (),
+    header: Sequence[Header] = (),
+    suv: bool = False,
+) -> Bounds | None:
+    """Choose a window that does not depend on the picture, or None where percentiles are to decide.
+
+    Raises:
+        UserError: The descriptor names an unknown preset, or a window that its function can not have.
+    """
+    preset = spec.preset if spec else None
+    if preset == "header" and header:
+        return of_organ(header, organ(labels, vocabulary), vocabulary)
+    if preset == "organ" and modality == "ct":
+        return _preset(organ(labels, vocabulary) or "soft_tissue", vocabulary, where)
+    if spec is None or preset in ("header", "organ"):
+        if modality == "ct":
+            return _preset("soft_tissue", vocabulary, where)
+        return _inverted(_named("suv", *SUV)) if modality == "pet" and suv else None
+    found = _said(spec, vocabulary, where)
+    return _inverted(found) if found and modality == "pet" else found
+
+
+def _said(spec: WindowSpec, vocabulary: Vocabulary, where: str) -> Bounds | None:
     if spec.preset is not None:
-        found = vocabulary.window(spec.preset, where)
-        return _named(spec.preset, *linear(found.center, found.width))
+        return _preset(spec.preset, vocabulary, where)
     if spec.center is not None and spec.width is not None:
-        return _named("window", *linear(spec.center, spec.width))
-    if spec.low is not None and spec.high is not None:
-        return _named("window", spec.low, spec.high)
-    low, high = percentiles(volume, *(spec.percentile or (0.5, 99.5)))
-    return _named("percentile", low, high)
+        if spec.function == "linear" and spec.width < 1:
+            raise UserError(f"{where}: window width {spec.width:g}: function linear needs at least 1")
+        if spec.function == "sigmoid":
+            return of_function(spec.center, spec.width, "sigmoid", f"sigmoid {spec.center:g}/{spec.width:g}")
+        return _named("window", *linear(spec.center, spec.width, spec.function))
+    return None if spec.low is None or spec.high is None else _named("window", spec.low, spec.high)
+
+
+def _preset(name: str, vocabulary: Vocabulary, where: str) -> Bounds:
+    windows = vocabulary.terms.windows
+    if name not in windows:
+        raise UserError(f"{where}: unknown window {name!r}{did_you_mean(name, [*windows, 'header', 'organ'])}")
+    return _named(name, *linear(windows[name].center, windows[name].width))
 
 
 def _named(name: str, low: float, high: float) -> Bounds:
     return Bounds(low, high, f"{name} {low:g}..{high:g}")
 
 
-def linear(center: float, width: float) -> tuple[float, float]:
+def _inverted(found: Bounds) -> Bounds:
+    return found._replace(low=found.high, high=found.low, name=f"{found.name} inverted")
+
+
+def wanted_percentiles(spec: WindowSpec | None) -> tuple[float, float]:
+    """Return the percentiles that a descriptor asks for, 0.5 and 99.5 by default."""
+    return spec.percentile if spec and spec.percentile else (0.5, 99.5)
+
+
+def by_percentiles(low: float, high: float, modality: str) -> Bounds:
+    """Return the window between two intensities that percentiles gave; PET is inverted."""
+    found = _named("percentile", low, high)
+    return _inverted(found) if modality == "pet" else found
+
+
+def organ(labels: Iterable[str], vocabulary: Vocabulary) -> str | None:
+    """Return the preset that most of the labels ask for, or None where none does.
+
+    Args:
+        labels: Concept ids, one for each region; the unknown are left out.
+        vocabulary: Knows each concept's window.
+    """
+    concepts = (vocabulary.concepts.get(label) for label in labels)
+    votes = Counter(concept.window for concept in concepts if concept and concept.window)
+    return min(votes, key=lambda name: (-votes[name], name)) if votes else None
+
+
+# ---- PS3.3 C.11.2.1: center and width
+
+
+def linear(center: float, width: float, function: str = "linear_exact") -> tuple[float, float]:
     """Return the bounds of a window, `center ± width / 2` (LINEAR_EXACT of PS3.3 C.11.2.1.3.2).
+
+    LINEAR (C.11.2.1.2) counts whole numbers: its bounds are half a unit lower and one unit nearer to each other.
 
     >>> linear(40, 400)
     (-160.0, 240.0)
+    >>> linear(40, 400, "linear")
+    (-160.0, 239.0)
     """
+    if function == "linear":
+        center, width = center - 0.5, width - 1
     return center - width / 2, center + width / 2
 
 
-def percentiles(volume: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+def of_function(center: float, width: float, function: str, name: str) -> Bounds:
+    """Return a window given by center, width and VOI LUT function: linear, linear_exact or sigmoid."""
+    low, high = linear(center, width, function)
+    return Bounds(low, high, name, "sigmoid" if function == "sigmoid" else "linear")
+
+
+def shown(windows: Iterable[tuple[float, float, str | None]], function: str) -> tuple[Header, ...]:
+    """Return the usable ones of a header's windows, in its order.
+
+    Args:
+        windows: Center, width and explanation; what is not finite or too narrow for the function is left out.
+        function: VOILUTFunction in any case; what is not known is read as LINEAR.
+    """
+    name = function.strip().lower()
+    name = name if name in ("linear_exact", "sigmoid") else "linear"
+    found = []
+    for center, width, words in windows:
+        usable = np.isfinite((center, width)).all() and (width >= 1 if name == "linear" else width > 0)
+        if usable:
+            made = of_function(center, width, name, f"header {center:g}/{width:g} {name}")
+            found.append(Header(made, words or ""))
+    return tuple(found)
+
+
+def of_header(dataset: Any, frame: int = 0) -> tuple[Header, ...]:
+    """Return how a DICOM file wants a frame shown: its VOI look-up table, else its windows; () where it is silent.
+
+    Args:
+        dataset: A header.
+        frame: Functional groups may give each frame its own.
+    """
+    holder = dicom_pixels.group(dataset, frame, "FrameVOILUTSequence")
+    for item in dicom_pixels.items(holder, "VOILUTSequence") or dicom_pixels.items(dataset, "VOILUTSequence"):
+        try:
+            return (Header(_of_table(dicom_pixels.of_item(item, dataset)), ""),)
+        except ValueError:
+            continue  # a table that can not be read: the windows beside it may be usable
+    centers, widths = (dicom_pixels.numbers(holder, keyword) for keyword in ("WindowCenter", "WindowWidth"))
+    words = dicom_pixels.text(holder, "WindowCenterWidthExplanation").split("\\")
+    words += [""] * (len(centers) - len(words))
+    return shown(zip(centers, widths, words, strict=False), dicom_pixels.text(holder, "VOILUTFunction"))
+
+
+def _of_table(found: dicom_pixels.Table) -> Bounds:
+    """Make a window of a VOI look-up table; its own values span black to white: some headers get the depth wrong."""
+    low, high = int(found.entries.min()), int(found.entries.max())
+    greys = np.rint((found.entries - low) * (255.0 / max(1, high - low))).astype(np.uint8)
+    last = found.first + len(greys) - 1
+    return Bounds(float(found.first), float(last), f"header table {found.first}..{last}", table=greys.tobytes())
+
+
+def of_organ(header: Sequence[Header], preset: str | None, vocabulary: Vocabulary) -> Bounds:
+    """Choose one of a header's windows: the one that is named like a preset or nearly is it, else the first."""
+    target = vocabulary.terms.windows.get(preset or "")
+    if preset is None or target is None or len(header) == 1:
+        return header[0].bounds
+    named = [one.bounds for one in header if normalise(preset) in normalise(one.words)]
+    if named:
+        return named[0]
+    ends = linear(target.center, target.width)
+    alike = max(header, key=lambda one: _overlap(one.bounds, ends)).bounds
+    return alike if _overlap(alike, ends) >= 0.5 else header[0].bounds
+
+
+def _overlap(one: Bounds, other: tuple[float, float]) -> float:
+    """Return the share of two ranges that they have in common."""
+    common = min(one.high, other[1]) - max(one.low, other[0])
+    return common / (max(one.high, other[1]) - min(one.low, other[0]))
+
+
+# ---- what the picture itself spans
+
+
+def percentiles(volume: NDArray[Any], low: float, high: float, background: float | None = None) -> tuple[float, float]:
     """Return two percentiles of the foreground: what is above the background, the volume's lowest value.
 
     All voxels would give 0..593 where the foreground of a brain MR is 345..653.
+
+    Args:
+        volume: `(z, y, x)`; every other row and column counts, and at most some 64 slices.
+        low: Percentile.
+        high: Percentile.
+        background: Intensity that stands for no voxel; it is neither foreground nor the lowest value.
     """
     sample = volume[:: max(1, volume.shape[0] // 64), ::2, ::2].ravel()
+    if background is not None:
+        sample = sample[sample != background]
+    if sample.dtype.kind == "f":
+        sample = sample[np.isfinite(sample)]
     foreground = sample[sample > sample.min()] if sample.size else sample
-    if not foreground.size:
-        value = float(sample[0]) if sample.size else 0.0
-        return value, value + 1
-    one, other = (float(p) for p in np.percentile(foreground, (low, high)))
+    return spread(foreground if foreground.size else sample[:1], low, high)
+
+
+def spread(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Return two percentiles of some values that differ: of a constant, the value and one more."""
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    one, other = (float(p) for p in np.percentile(values, (low, high)))
     return one, other if other > one else one + 1
 
 
+# ---- intensities to grey
+
+
+def adjusted(intensities: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """Apply a descriptor's slope and intercept: HU of a CT that was stored otherwise."""
+    if (slope, intercept) == (1, 0):
+        return intensities
+    made: NDArray[Any] = intensities.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    return made
+
+
+def inverted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Swap black and white."""
+    return np.subtract(np.uint8(255), pixels)
+
+
 def grey(intensities: NDArray[Any], window: Bounds) -> NDArray[np.uint8]:
-    """Map intensities to 0..255, linear between the bounds, rounded half up."""
-    scale = 255.0 / (window.high - window.low)
-    shown = (intensities.astype(np.float32) - np.float32(window.low)) * np.float32(scale) + np.float32(0.5)
-    clipped: NDArray[np.uint8] = np.clip(shown, 0, 255).astype(np.uint8)
+    """Map intensities to 0..255, rounded half up; what is not a number is black."""
+    if window.table:
+        greys = np.frombuffer(window.table, np.uint8)
+        return dicom_pixels.Table(round(window.low), greys).look_up(intensities)
+    if window.curve == "sigmoid":
+        return _sigmoid(intensities, window)
+    if window.low == window.high:  # LINEAR with a width of 1 has no slope
+        return (intensities > window.low).view(np.uint8) * np.uint8(255)
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = intensities.astype(np.float32)
+        made -= np.float32(window.low)
+        made *= np.float32(255.0 / (window.high - window.low))
+        made += np.float32(0.5)
+        # fmin and fmax take the other one for what is not a number
+        clipped: NDArray[np.uint8] = np.fmin(np.fmax(made, 0, out=made), 255, out=made).astype(np.uint8)
     return clipped
+
+
+def _sigmoid(intensities: NDArray[Any], window: Bounds) -> NDArray[np.uint8]:
+    center, width = (window.low + window.high) / 2, window.high - window.low
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = np.clip(-4 * (intensities.astype(np.float64) - center) / width, -80, 80)
+        return np.floor(np.nan_to_num(255 / (1 + np.exp(power))) + 0.5).astype(np.uint8)

@@ -27,6 +27,8 @@ class Spec(AnnotationSpec):
     path: str
     """Template that captures `{label}`."""
     boxes: Literal["per_class", "per_component"] = "per_class"
+    optional: bool = False
+    """A case without any of the files is not annotated, instead of left out."""
 
     @field_validator("path")
     @classmethod
@@ -37,7 +39,7 @@ class Spec(AnnotationSpec):
 
 
 def read(spec: Spec, case: Case, given: Given) -> StructureVolumes | None:
-    """Return the structures of a case.
+    """Return the structures of a case; None where it has none and need not.
 
     Raises:
         Unusable: `missing_mask`; `ambiguous_annotation`.
@@ -49,6 +51,8 @@ def read(spec: Spec, case: Case, given: Given) -> StructureVolumes | None:
             raise Unusable("ambiguous_annotation", f"two files fit the path for label {captures['label']}")
         if captures:
             found[captures["label"]] = file
+    if not found and spec.optional:
+        return None
     if not found:
         raise Unusable("missing_mask", "no file fits the structures' path")
     return StructureVolumes(dict(sorted(found.items())))

@@ -1,0 +1,60 @@
+"""Presets: a well-known layout's own files say what a descriptor leaves out.
+
+A preset is a module of `sources/presets/` with `fill(root, said)`: the keys that it knows, as a descriptor has them.
+What the descriptor says itself wins, mapping by mapping; a list takes the place of the preset's. Where the descriptor
+has a mapping and the preset a list of mappings (`annotations: {complete: true}`), it is laid over each of them.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import discovery
+from pipeline.errors import UserError
+from pipeline.strict import dump_yaml, load_yaml
+
+
+def expanded(text: str, where: str, root_of: Callable[[str, str], Path]) -> str:
+    """Return a descriptor's text with all that its preset fills in; without a preset, as it is.
+
+    Args:
+        text: YAML.
+        where: What to call it in an error.
+        root_of: Gives the data's folder for the descriptor's `id` and `root`.
+
+    Raises:
+        UserError: Not YAML, no such preset, or its files are not there or not what they should be.
+    """
+    said = load_yaml(text, where)
+    if not isinstance(said, Mapping) or "preset" not in said:
+        return text
+    name = said["preset"]
+    if not isinstance(name, str):
+        raise UserError(f"{where}: preset should be a name, is {type(name).__name__}")
+    preset = discovery.module("preset", "sources.presets", name)
+    root = root_of(str(said.get("id", "")), str(said.get("root", ".")))
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; say where the data is with --data or --root")
+    try:
+        whole = merged(preset.fill(root, said), said)
+    except UserError as error:
+        raise UserError(f"{where}: preset {name}: {error}") from None
+    except OSError as error:
+        raise UserError(f"{where}: preset {name}: {error.filename or root}: {error.strerror or error}") from None
+    if "modality" not in whole:
+        raise UserError(f"{where}: preset {name} can not know the modality; say it: modality: …")
+    return dump_yaml(whole)
+
+
+def merged(filled: Any, said: Any) -> Any:
+    """Lay what a descriptor says over what its preset fills in.
+
+    >>> merged({"a": {"b": 1, "c": 2}, "d": [{"e": 3}]}, {"a": {"b": 9}, "d": {"f": 4}})
+    {'a': {'b': 9, 'c': 2}, 'd': [{'f': 4, 'e': 3}]}
+    """
+    if isinstance(said, Mapping) and isinstance(filled, Mapping):
+        keys = dict.fromkeys([*said, *filled])
+        return {key: merged(filled.get(key), said[key]) if key in said else filled[key] for key in keys}
+    if isinstance(said, Mapping) and isinstance(filled, list) and all(isinstance(one, Mapping) for one in filled):
+        return [merged(one, said) for one in filled]
+    return said

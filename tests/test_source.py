@@ -1,0 +1,64 @@
+"""What a descriptor says of a case's pictures: licence by row, labels of whole volumes, annotated negatives."""
+
+import numpy as np
+import pytest
+
+from pipeline.ingest.source import remarks_on
+
+PIXELS = np.arange(40 * 30, dtype=np.uint8).reshape(30, 40)
+LICENSED = """
+license:
+  name: "{t.license}"
+  each:
+    CC BY 4.0: {redistribute: true, commercial: true}
+    CC BY-NC 4.0: {redistribute: true, egress: local}
+    closed: {drop: true}
+cases: {match: "{stem}.png", id: "{stem}"}
+tables: {t: {path: t.csv, key: file}}
+annotations: [{kind: classes, value: "{t.label}"}]
+"""
+
+
+def test_each_picture_has_the_licence_of_its_row(data_set):
+    names = {"a": "CC BY 4.0", "b": "CC BY-NC 4.0", "c": "closed", "d": "none of them", "e": ""}
+    table = "file,label,license\n" + "".join(f"{name},normal,{text}\n" for name, text in names.items())
+    toy = data_set(LICENSED, {"t.csv": table} | {f"{name}.png": PIXELS for name in names}, license=False)
+    found = {r.case: (r.license, r.redistribute, r.commercial, r.egress) for r in toy.records()}
+    assert found == {
+        "a": ("CC BY 4.0", True, True, "any"),
+        "b": ("CC BY-NC 4.0", True, False, "local"),
+    }
+    assert toy.reasons() == {"a": [], "b": [], "c": ["license"], "d": ["license"], "e": ["license"]}
+
+
+VOLUME = """
+cases: {match: "{stem}.nii.gz", id: "{stem}"}
+slices: {pick: all}
+tables: {t: {path: t.csv, key: file}}
+annotations: [{kind: classes, value: "{t.label}"}]
+"""
+
+
+def test_a_label_of_a_whole_volume_is_not_certain_on_any_slice(data_set, lps_nifti):
+    array = np.random.default_rng(0).integers(0, 100, (20, 18, 3)).astype(np.int16)
+    toy = data_set(VOLUME, {"a.nii.gz": lps_nifti(array), "t.csv": "file,label\na,pneumonia\n"})
+    found = [(region.label, region.box, region.certain) for r in toy.records() for region in r.regions]
+    assert found == [("pneumonia", None, False)] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "remark"),
+    [
+        (lambda mask: mask * 0, "empty_mask"),
+        (lambda mask: mask * 0 + 1, "full_mask"),
+        (lambda mask: 1 - mask, "inverted_mask"),
+        (lambda mask: mask, None),
+    ],
+)
+@pytest.mark.parametrize("shape", [(30, 40), (8, 30, 40)])
+def test_masks_that_are_odd_are_remarked(change, remark, shape):
+    mask = np.zeros(shape, np.uint8)
+    mask[..., 10:14, 12:20] = 1
+    if len(shape) == 3:
+        mask[[0, -1]] = 0
+    assert remarks_on(change(mask)) == ((remark,) if remark else ())

@@ -325,8 +325,9 @@ def _tables(found: SourcePlan) -> Iterator[str]:
         for count, what, examples in (
             (len(unused), "rows without a picture", [] if hidden else unused),
             (len(without), "cases without a row", without),
-            (len(rows.repeated), "keys in more than one row, of which the first counts", []),
+            (len(rows.repeated), "keys in more than one row", []),
             (len(rows.undecodable), f"rows that are not {table.encoding}", []),
+            (rows.without_key, "rows without a key", []),
         ):
             if count:
                 yield f"  {count:>6} {what}{', e.g. ' if examples else ''}{', '.join(examples[:3])}"

@@ -17,6 +17,7 @@ from pipeline.records import Case, Record, Region
 REMARKS = {
     "empty_mask": "mask(s) without foreground; with `complete: true` they are negatives, else they say nothing",
     "full_mask": "mask(s) of foreground only; look at them",
+    "specks": "region(s) out of which parts below limits.despeckle_px were taken",
     "planes_outside": "structure(s) with outlines on planes of which there is no slice",
     "inverted_mask": "mask(s) whose foreground fills border and more than half: if it is background, `invert: true`",
     "clipped_box": "box(es) of which more than 1 px stood outside the picture were clipped to it",

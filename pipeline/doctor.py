@@ -30,6 +30,7 @@ MODULES = {
     "isal": "isal.igzip",
     "jinja2": "jinja2",
     "jsonlines": "jsonlines",
+    "openpyxl": "openpyxl",
     "nibabel": "nibabel",
     "numpy": "numpy",
     "openai": "openai",

@@ -49,7 +49,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("caption", ["captions", "dialogue"])
     "; did you mean 'captions'? Known: captions, dialogue"
     """
-    names = sorted(known)
+    names = sorted(name if len(name) <= 60 else f"{name[:59]}…" for name in known)  # what is no header has no end
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     listed = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")

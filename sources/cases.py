@@ -187,11 +187,13 @@ def _absent(
 
 
 def _without_picture(one: Joined) -> Iterator[tuple[str, str]]:
-    """Yield the keys that no case looked up."""
+    """Yield the keys that no case looked up, and a name for each row without a key."""
     folded = {key.casefold() for key in one.looked_up}
     said = f"table {one.name} has a row for it, but there is no picture"
     for key in sorted(set(one.rows.by_key) - one.looked_up):
         yield key, f"{said}; one differs in upper and lower case alone" if key.casefold() in folded else said
+    for n in range(one.rows.without_key):
+        yield f"{one.name}_without_key_{n}", f"a row of table {one.name} has an empty key, so it names no picture"
 
 
 def _orphans(descriptor: Descriptor, paths: Sequence[str], claimed: set[str]) -> list[tuple[str, str]]:

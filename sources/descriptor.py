@@ -51,7 +51,7 @@ class License(Strict):
 
 
 class Table(Strict):
-    """A CSV or TSV file joined to the cases by key; its cells are captures named `table.column`."""
+    """A CSV, TSV, JSON, JSON Lines, Parquet or XLSX file joined to the cases by key; cells are `table.column`."""
 
     path: str
     key: str
@@ -64,6 +64,8 @@ class Table(Strict):
     encoding: str = "utf-8"
     skip_rows: int = Field(0, ge=0)
     """Lines above the header."""
+    columns: Texts = ()
+    """Names of the columns of a CSV or TSV file without a header."""
     lists_cases: bool | None = None
     """True: a row without a picture is a missing case. Default: true where an annotation uses the table."""
 
@@ -165,13 +167,13 @@ class Slices(Strict):
     """Which slices of a volume become pictures."""
 
     planes: Annotated[
-        tuple[Literal["axial", "coronal", "sagittal"], ...],
+        tuple[Literal["acquisition", "axial", "coronal", "sagittal"], ...],
         BeforeValidator(
             lambda value: ("axial", "coronal", "sagittal") if value == "xyz" else _as_list(value),
             json_schema_input_type=str | list[str],
         ),
-    ] = ("axial",)
-    """`xyz` is all three."""
+    ] = ("acquisition",)
+    """`acquisition`: across the voxels' longest side, axial where none stands out; `xyz` is all three planes."""
     pick: Literal["labelled", "peaks", "all"] = "labelled"
     """`peaks`: the slices on which a label is largest."""
     every: int = Field(1, ge=1)

@@ -40,8 +40,12 @@ class Listed(NamedTuple):
     """What their captures may be called."""
 
 
+JUNK = ("Thumbs.db", "desktop.ini", "ehthumbs.db")
+"""What Windows leaves in folders of pictures."""
+
+
 def walk(root: Path) -> templates.Paths:
-    """List the files below a folder, relative, sorted, without hidden ones and macOS's `._` shadows.
+    """List the files below a folder, relative, sorted, without hidden ones, macOS's `._` shadows and other junk.
 
     Raises:
         UserError: No such folder.
@@ -53,7 +57,7 @@ def walk(root: Path) -> templates.Paths:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = Path(folder).relative_to(root).as_posix()
         start = "" if below == "." else f"{below}/"
-        found += [start + name for name in files if not name.startswith(".")]
+        found += [start + name for name in files if not name.startswith(".") and name not in JUNK]
     return templates.Paths(sorted(found))
 
 

@@ -62,8 +62,9 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def text_columns(schema: pa.Schema) -> tuple[str, ...]:
-    """Return the columns of a Parquet file that can be cells: all but bytes and what holds bytes."""
-    return tuple(dict.fromkeys(field.name for field in schema if not _holds_bytes(field.type)))
+    """Return the columns that can be cells: all but bytes, what holds bytes, and a name that stands twice."""
+    once = (field for field in schema if schema.get_field_index(field.name) >= 0)
+    return tuple(field.name for field in once if not _holds_bytes(field.type))
 
 
 def _holds_bytes(of: pa.DataType) -> bool:

@@ -1,4 +1,4 @@
-"""JSON of data sets: whatever is not JSON, or is nested without end, is one kind of error; long lists stay text."""
+"""JSON of data sets: whatever is not JSON, or is nested without end, is one kind of error; long lists are read piece by piece."""
 
 import json
 import re
@@ -21,13 +21,13 @@ def parsed(data: bytes | str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def parsed_but(data: bytes, name: str, take: Callable[[Any, str], None]) -> dict[str, Any]:
+def parsed_but(data: bytes, name: str, take: Callable[[Any], None]) -> dict[str, Any]:
     """Return the members of an object, but one long list of it: as objects its elements would fill the memory.
 
     Args:
         data: The file.
         name: Of the list.
-        take: Is given each element of it, and the element's text.
+        take: Is given each element of it.
 
     Raises:
         ValueError: It is not a JSON object.
@@ -39,7 +39,7 @@ def parsed_but(data: bytes, name: str, take: Callable[[Any, str], None]) -> dict
         raise ValueError("nested too deeply") from None
 
 
-def _members(text: str, name: str, take: Callable[[Any, str], None]) -> dict[str, Any]:
+def _members(text: str, name: str, take: Callable[[Any], None]) -> dict[str, Any]:
     found = dict[str, Any]()
     at = _after(text, "{", _skip(text, 0))
     while not (text.startswith("}", at) and not found):  # an empty object
@@ -60,14 +60,14 @@ def _members(text: str, name: str, take: Callable[[Any, str], None]) -> dict[str
     return found
 
 
-def _elements(text: str, at: int, take: Callable[[Any, str], None]) -> int:
+def _elements(text: str, at: int, take: Callable[[Any], None]) -> int:
     """Go through the list that begins at a place, and return where it ends."""
     at = _after(text, "[", at)
     if text.startswith("]", at):
         return at + 1
     while True:
         element, end = _scan(text, at)
-        take(element, text[at:end])
+        take(element)
         at = _skip(text, end)
         if text.startswith("]", at):
             return at + 1

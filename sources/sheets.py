@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import importlib
 import io
 import itertools
 import json
@@ -57,7 +56,13 @@ def form_of(name: str) -> Form:
 
 
 def read(
-    path: Path, where: str, delimiter: str = ",", encoding: str = "utf-8", skip_rows: int = 0, key: str | None = None
+    path: Path,
+    where: str,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    skip_rows: int = 0,
+    key: str | None = None,
+    named: Sequence[str] = (),
 ) -> Sheet:
     """Open a table.
 
@@ -68,6 +73,7 @@ def read(
         encoding: Of text and JSON; bytes that are not in it become surrogates.
         skip_rows: Lines above the header of text, rows above that of XLSX.
         key: Column that holds the keys: a JSON object may be a mapping from it.
+        named: Names of the columns of text that has no header.
 
     Raises:
         UserError: No such file, unknown encoding, or not what its suffix says; some of it while the rows are gone
@@ -84,7 +90,7 @@ def read(
         case "xlsx":
             header, rows = _xlsx(path, where, skip_rows)
         case _:
-            header, rows = _delimited(path, where, delimiter.replace("\\t", "\t"), codec, skip_rows)
+            header, rows = _delimited(path, where, delimiter.replace("\\t", "\t"), codec, skip_rows, named)
     return Sheet(_named(header), rows)
 
 
@@ -129,11 +135,11 @@ def _lines(path: Path, where: str, codec: str) -> Iterator[str]:
         raise UserError(f"{where}: not {codec}; declare its encoding") from None
 
 
-def _delimited(path: Path, where: str, delimiter: str, codec: str, skip_rows: int) -> Sheet:
+def _delimited(path: Path, where: str, delimiter: str, codec: str, skip_rows: int, named: Sequence[str]) -> Sheet:
     if len(delimiter) != 1:
         raise UserError(f"{where}: delimiter should be one character, is {delimiter!r}")
     rows = _records(itertools.islice(_lines(path, where, codec), skip_rows, None), where, delimiter, skip_rows)
-    header = next(rows, [])
+    header = named or next(rows, [])
     return Sheet(tuple(header), _fitted(rows, len(header)))
 
 
@@ -205,10 +211,8 @@ def _parquet(path: Path, where: str) -> Sheet:
 
 def _xlsx(path: Path, where: str, skip_rows: int) -> Sheet:
     """Read the first sheet."""
-    try:
-        openpyxl: Any = importlib.import_module("openpyxl")  # of few data sets: not everyone has to have it
-    except ImportError:
-        raise UserError(f"{where}: install openpyxl to read XLSX, or save the sheet as CSV") from None
+    import openpyxl  # of few data sets, and it takes a third of a second
+
     damaged = zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, SyntaxError
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)

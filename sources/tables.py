@@ -43,7 +43,9 @@ def read(name: str, table: Table, root: Path) -> Rows:
     """
     path, where = root / table.path, f"table {name}"
     said = f"{where}: {table.path}"
-    columns, listed = sheets.read(path, said, table.delimiter, table.encoding, table.skip_rows, table.key)
+    columns, listed = sheets.read(
+        path, said, table.delimiter, table.encoding, table.skip_rows, table.key, table.columns
+    )
     if table.key not in columns:
         raise UserError(f"{where}: no column {table.key!r}{_near(table, columns)}")
     place = columns.index(table.key)

@@ -5,6 +5,7 @@ import hmac
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -324,6 +325,13 @@ def test_a_copy_with_new_times_has_the_same_fingerprint_by_contents(data_set):
     assert fingerprint(cases[0], copy) != by_time[cases[0].id]
 
 
+def test_rows_and_channels_of_one_file_differ(data_set):
+    toy = data_set(FOLDERS, {"x/a.png": PIXELS})
+    case = plan(toy.descriptor, toy.root).cases[0]
+    others = [replace(case, row=0), replace(case, row=1), replace(case, channels=("T1",))]
+    assert len({fingerprint(other, toy.root) for other in (case, *others)}) == 4
+
+
 def test_a_file_that_vanished_after_the_plan_still_has_a_fingerprint(data_set):
     toy = data_set(FOLDERS, {"x/a.png": PIXELS})
     case = plan(toy.descriptor, toy.root).cases[0]
@@ -382,9 +390,12 @@ def test_a_picture_of_two_patients_is_contradictory(data_set):
     assert case.problem[0] == "contradictory_rows"
 
 
-def test_rows_without_a_key_make_no_case(data_set):
-    table = "image,patient,finding\n,p1,normal\na,p2,normal\n"
-    assert [case.id for case in data_set(TABLE, {"img/a.png": PIXELS, "t.csv": table}).plan().cases] == ["a"]
+def test_a_row_without_a_key_is_a_missing_picture(data_set):
+    table = "image,patient,finding\n,p1,normal\na,p2,normal\n,p3,normal\n"
+    found = by_id(data_set(TABLE, {"img/a.png": PIXELS, "t.csv": table}).plan())
+    assert list(found) == ["a", "t_without_key_0", "t_without_key_1"]
+    said = "a row of table t has an empty key, so it names no picture"
+    assert found["t_without_key_1"].problem == ("missing_image", said)
 
 
 def test_a_key_that_differs_in_case_alone_says_so(data_set):

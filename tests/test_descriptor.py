@@ -41,7 +41,7 @@ def test_the_smallest_descriptor_has_these_defaults():
     assert (found.license.redistribute, found.license.commercial) == (False, False)
     assert (found.limits.min_area_mm2, found.limits.min_area_px, found.limits.min_side_px) == (10, 100, 16)
     assert (found.geometry.pairing, found.geometry.allow_oblique) == ("same_grid", 15)
-    assert (found.slices.planes, found.slices.pick, found.slices.every) == (("axial",), "labelled", 1)
+    assert (found.slices.planes, found.slices.pick, found.slices.every) == (("acquisition",), "labelled", 1)
     assert found.specs == ()
 
 

@@ -186,3 +186,16 @@ def test_a_radiograph_is_a_picture_and_text_in_its_pixels_holds_it_back(data_set
     assert held.reasons()["c"] == ["burned_in"]
     assert len(data_set(FILM % "cleared", table).records()) == 3
     assert "DOE" not in repr((held.records(), held.rejected()))
+
+
+def test_a_sagittal_series_is_cut_as_it_was_taken_and_never_across_a_gap(data_set, series, tmp_path):
+    sagittal = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+    stack = [ct_slice(n, HU[n], orientation=sagittal) for n in range(COUNT) if n != 3]
+    series(stack, "data/p1/ct")
+    every = "cases: {match: '{p}/ct/*.dcm', id: '{p}', form: series, unlabelled: keep}\nslices: {pick: all%s}"
+    records = data_set(every % "", {}, modality="mr").records()
+    assert [record.id for record in records] == [f"toy/p1/sagittal/x{n:04d}" for n in range(COUNT - 1)]
+    assert {record.picture.plane for record in records} == {"sagittal"}
+    places = sorted(record.picture.to_world[2] for record in records)  # x in mm, the patient's left is plus
+    assert places == sorted(float(d.ImagePositionPatient[0]) for d in stack)
+    assert data_set(every % ", planes: axial", {}, modality="mr").reasons() == {"p1": ["uneven_stack"]}

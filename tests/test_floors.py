@@ -49,6 +49,7 @@ HOMES = {
     # ledgers and report count rows with pyarrow.compute; those few lines belong in rows or store
     "pyarrow": "pipeline.store  pipeline.rows  outputs.*  pipeline.ledgers  pipeline.report  sources.parquet_files",
     "openai": "pipeline.generate.backends.openai_*",
+    "openpyxl": "sources.sheets",
     "jinja2": "pipeline.generate.prompting",
     "ray": "pipeline.executors.ray  pipeline.generate.backends.vllm_engine",
     "yaml": "pipeline.strict",

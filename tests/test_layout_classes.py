@@ -75,6 +75,11 @@ def test_a_normal_picture_has_none_of_the_other_labels():
     assert raws(found) == (["NORMAL"], ["P", "E"])
 
 
+def test_labels_that_deny_do_not_deny_each_other():
+    labels = {"clear": "normal", "healthy": "healthy lung", "P": "pneumonia"}
+    assert raws(read("clear", labels=labels, negatives={"clear": "all", "healthy": "all"})) == (["clear"], ["P"])
+
+
 def test_a_label_denies_what_it_names():
     assert raws(read("NORMAL", labels=LABELS, negatives={"NORMAL": ["E", "oedema"]})) == (["NORMAL"], ["E", "oedema"])
     assert raws(read("P", labels=LABELS, negatives={"NORMAL": "all"})) == (["P"], [])

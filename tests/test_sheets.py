@@ -2,13 +2,13 @@
 
 import csv
 import gzip
-import importlib.util
 import io
 import json
 import random
 from datetime import date, datetime
 from decimal import Decimal
 
+import openpyxl
 import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -209,15 +209,7 @@ def test_damage_anywhere_is_read_or_one_line(tmp_path, name):
     assert refusals
 
 
-def test_without_openpyxl_a_spreadsheet_says_what_to_do(tmp_path):
-    if importlib.util.find_spec("openpyxl"):
-        pytest.skip("openpyxl is there")
-    said = "t.xlsx: install openpyxl to read XLSX, or save the sheet as CSV"
-    assert refused(written(tmp_path, b"x", "t.xlsx")) == said
-
-
 def test_the_first_sheet_of_a_workbook_is_a_table(tmp_path):
-    openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     for row in (
         ["export of today"],
@@ -232,3 +224,9 @@ def test_the_first_sheet_of_a_workbook_is_a_table(tmp_path):
     wanted = [("a", "x", "1", "2020-01-02 00:00:00"), ("b", "", "", "")]
     assert read(tmp_path / "t.xlsx", skip_rows=1) == (("image", "label", "n", "day"), wanted)
     assert refused(written(tmp_path, b"PK\x03\x04", "t.xlsx")).startswith("t.xlsx: not an XLSX file")
+
+
+def test_a_file_without_a_header_has_the_columns_that_it_is_given(tmp_path):
+    (tmp_path / "t.csv").write_text("a.png,1\nb.png,2\n")
+    sheet = sheets.read(tmp_path / "t.csv", "t.csv", named=("file", "label"))
+    assert (sheet.columns, list(sheet.rows)) == (("file", "label"), [("a.png", "1"), ("b.png", "2")])

@@ -81,10 +81,7 @@ def _keep_frame(reading: Reading, frame: Frame) -> None:
 
 
 def _flags(frame: Frame, laid: Laid) -> Iterator[str]:
-    if "clipped_box" in laid.remarks:
-        yield "box_clipped"
-    if "full_mask" in laid.remarks:
-        yield "full_mask"
+    yield from laid.flags
     if (frame.pixels == frame.pixels[:1, :1]).all():
         yield "blank"
 

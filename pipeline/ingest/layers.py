@@ -14,7 +14,7 @@ from pipeline.errors import Unusable
 from pipeline.ingest import contours, header_labels, masks, segments, spheres, volumes
 from pipeline.ingest.geometry import Volume, laid_over
 from pipeline.ingest.planar import odd
-from pipeline.ingest.slices import Cut, take
+from pipeline.ingest.slices import Cut, planes_of, take
 from pipeline.ingest.source import Annotated, Laid, Placed, Source, remarks_on, sized
 from pipeline.records import Box, Region
 from sources.annotation import Contours, LabelVolume, Marks, Segments, Spheres, StructureVolumes
@@ -83,7 +83,7 @@ def find(volume: Volume, annotations: Sequence[Annotated], source: Source, sops:
     Raises:
         Unusable: A mask can not be read or does not fit the volume.
     """
-    planes = source.descriptor.slices.planes
+    planes = planes_of(volume, source.descriptor.slices.planes)
     by_plane: dict[str, dict[int, list[OnSlice]]] = {axis: {} for axis in planes}
     remarks, lost = list[str](), list[Placed]()
     for layer in _layers(volume, annotations, source, sops, remarks, lost):
@@ -225,7 +225,8 @@ def lay(cut: Cut, found: Sequence[OnSlice], regions: Regions, source: Source) ->
             placed.append(found_there)
         else:
             placed.append(Placed(region, odd(on_slice.found, on_slice.raw)))
-    return Laid(tuple(placed), regions.absent)
+    remarks = ("specks" for on_slice in found if on_slice.found.specks)
+    return Laid(tuple(placed), regions.absent, tuple(remarks))
 
 
 def _placed(region: Region, found: masks.Found, cut: Cut, source: Source) -> Placed:

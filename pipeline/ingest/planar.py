@@ -67,7 +67,7 @@ def lay(frame: Frame, annotations: Sequence[Annotated], source: Source, row: int
                     placed += _masked(spec, layer, frame, source)
             case _:
                 raise Unusable("bad_annotation", "a volume's annotation on a 2D picture")
-    remarks += ["clipped_box" for one in placed if one.clipped]
+    remarks += [one.remark for one in placed if one.remark]
     return Laid(tuple(placed), frozenset(absent), tuple(remarks), tuple(history))
 
 
@@ -177,7 +177,8 @@ def _placed(region: Region, mark: Mark, here: _OnFrame, source: Source) -> Place
         box = clipped(drawn, here.frame)
         _check_box(box, source)
         region = replace(region, box=box, area_px=box.area, area_mm2=_mm2(box.area, here.frame))
-        return Placed(region, clipped=max(abs(a - b) for a, b in zip(drawn, box, strict=True)) > 1)
+        outside = max(abs(a - b) for a, b in zip(drawn, box, strict=True))
+        return Placed(region, remark="clipped_box" if outside > 1 else None)
     except Unusable as error:
         return Placed(region, (error.reason, error.detail))
 
@@ -347,4 +348,5 @@ def _masked(spec: AnnotationSpec, layer: Layer, frame: Frame, source: Source) ->
         box = Box(found.x0, found.y0, found.x1, found.y1)
         code = runlength.encode(masks.mask_of(found), found.x0, found.y0, width, height)
         region = replace(region, box=box, mask=code, component=found.component)
-        yield sized(region, found.area, _mm2(found.area, frame), source, width * height)
+        fits = sized(region, found.area, _mm2(found.area, frame), source, width * height)
+        yield fits._replace(remark="specks" if found.specks else None)

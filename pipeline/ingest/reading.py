@@ -10,6 +10,11 @@ from pipeline.errors import Unusable
 from pipeline.ingest.source import Annotated, Laid, Source, Terms
 from pipeline.records import Case, Level, Picture, Record, Region, Rejected
 
+MOST_WORDS, MOST_CHARACTERS = 8, 80
+"""Of a label that is not in the vocabulary."""
+UNKNOWN = ("unknown_class", "unknown_label_id")
+"""Why a region is left out whose label the descriptor does not name."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -83,12 +88,22 @@ def settled(reading: Reading, record_id: str, laid: Laid) -> tuple[tuple[Region,
     kept, doubted = list[Region](), set[str | None]()
     for n, (region, problem, _) in enumerate(laid.placed):
         reading.out.tally.regions_found += 1
+        problem = problem or _no_label(region)
         if problem is None:
             kept.append(region)
         else:
             doubted.add(region.label)
             reading.out.reject(f"{record_id}/r{n:03d}", "region", *problem)
     return tuple(kept), frozenset(doubted)
+
+
+def _no_label(region: Region) -> tuple[str, str] | None:
+    """Refuse a sentence where a label should be: free text may name a person, or tell a model what to do."""
+    words = len(region.raw.split())
+    if region.label is not None or (words <= MOST_WORDS and len(region.raw) <= MOST_CHARACTERS):
+        return None
+    said = f"{words} words of {len(region.raw)} characters that no vocabulary knows"
+    return "not_a_label", f"{said}; if they are a label, say in `labels` what it means"
 
 
 def _problem(reading: Reading, picture: Picture | None, bare: bool) -> tuple[str, str] | None:
@@ -119,6 +134,9 @@ def keep(
     reading.out.remarks.update(laid.remarks)
     present = {region.label for region in regions}
     annotated = tuple(sorted((reading.looked_for | laid.absent) - doubted))
+    if any(problem and problem[0] in UNKNOWN for _, problem, _ in laid.placed):
+        # something is there of which nobody knows what it is: nothing else can be said to be absent
+        annotated = tuple(label for label in annotated if label in present)
     problem = _problem(reading, picture, not regions and not annotated and text is None)
     if problem:
         reading.out.reject(record_id, "record", *problem)

@@ -14,7 +14,7 @@ from pipeline.errors import Unusable
 from pipeline.ingest import flat, layers, picking, series, volumes, windows
 from pipeline.ingest.geometry import Volume, same_grid
 from pipeline.ingest.reading import Reading, keep, settled
-from pipeline.ingest.slices import Cut, cuts, take
+from pipeline.ingest.slices import Cut, cuts, planes_of, take
 from pipeline.ingest.source import Laid, Source
 from pipeline.records import Picture
 
@@ -110,7 +110,7 @@ def _checked(volume: Volume, source: Source) -> Volume:
 def _cut_volume(reading: Reading, scan: Scan, volume: Volume, regions: layers.Regions) -> None:
     source = reading.source
     shown = _windows(scan, volume, reading.modality, source)
-    for axis in source.descriptor.slices.planes:
+    for axis in planes_of(volume, source.descriptor.slices.planes):
         all_cuts = list(cuts(volume, axis, source.descriptor.geometry.allow_oblique))
         apart = volume.spacing["sca".index(axis[0])] if volume.geometry != "unknown" else None
         complete = bool(reading.looked_for or regions.absent)
@@ -174,7 +174,7 @@ def _keep_slice(reading: Reading, scan: Scan, volume: Volume, cut: Cut, window: 
         None,
         cut.spacing_mm,
         volume.geometry,
-        (*volume.flags, *cut.flags),
+        (*volume.flags, *cut.flags, *laid.flags),
     )
     keep(reading, "/".join(filter(None, parts)), picture, laid, (f"window {name}",))
 

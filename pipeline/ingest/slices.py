@@ -1,6 +1,6 @@
 """Slices of a volume in radiological display, square pixels, each with its way back to voxels and to the patient."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +53,18 @@ def take(array: NDArray[Any], axis: str, index: int) -> NDArray[Any]:
 
 def acquisition(volume: Volume) -> str:
     """Return the plane in which a volume was taken: across its voxels' longest side, axial where none stands out."""
+    if volume.geometry == "unknown":
+        return "axial"
     spacing = volume.spacing
     longest = volume.stack if volume.shifts is not None else int(np.argmax(spacing))
     if volume.shifts is None and spacing[longest] <= 1.2 * sorted(spacing)[1]:
         return "axial"
     return next(axis for axis, across in _ACROSS.items() if across == longest)
+
+
+def planes_of(volume: Volume, wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the planes that a descriptor wants of a volume, `acquisition` by its name."""
+    return tuple(dict.fromkeys(acquisition(volume) if axis == "acquisition" else axis for axis in wanted))
 
 
 def cuts(volume: Volume, axis: str, allow_oblique: float) -> Iterator[Cut]:

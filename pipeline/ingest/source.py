@@ -31,8 +31,8 @@ class Placed(NamedTuple):
 
     region: Region
     problem: tuple[str, str] | None = None
-    clipped: bool = False
-    """More than 1 px of its box stood outside the picture."""
+    remark: str | None = None
+    """`clipped_box`: more than 1 px of it stood outside the picture; `specks`: small parts were taken out of it."""
 
 
 class Laid(NamedTuple):
@@ -42,9 +42,15 @@ class Laid(NamedTuple):
     absent: frozenset[str] = frozenset()
     """Labels that were looked for on this picture, beside those of complete annotations."""
     remarks: tuple[str, ...] = ()
-    """What is odd about its masks: `empty_mask`, `full_mask`, `inverted_mask`, `identical_masks`."""
+    """What is odd about its masks and regions: the keys of `defects.REMARKS`."""
     history: tuple[str, ...] = ()
     """What was done to its masks."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a reader of the record should know of it."""
+        names = {"clipped_box": "box_clipped", "full_mask": "full_mask", "specks": "despeckled"}
+        return tuple(flag for remark, flag in names.items() if remark in self.remarks)
 
 
 class Terms(NamedTuple):

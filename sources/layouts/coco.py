@@ -41,10 +41,11 @@ def index(spec: Spec, path: Path) -> dict[str, str]:
     """
     marks, used = defaultdict[str, list[str]](list), defaultdict[str, set[str]](set)
 
-    def take(entry: Any, text: str) -> None:
+    def take(entry: Any) -> None:
         entry = entry if isinstance(entry, dict) else {}
         image = _id(entry.get("image_id"))
-        marks[image].append(text)
+        # written anew, so that a file that was only laid out otherwise gives the same case
+        marks[image].append(json.dumps(entry, separators=(",", ":")))
         used[image].add(_id(entry.get("category_id")))
 
     try:

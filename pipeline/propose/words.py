@@ -1,0 +1,122 @@
+"""Words in the names of files and folders: which tell masks from pictures, splits from classes."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sources import trees
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+MASK = _set(
+    "mask masks label labels lbl seg segs segmentation segmentations segmented gt groundtruth ground truth manual "
+    "annotation annotations annot derivatives"
+)
+IMAGE = _set(
+    "image images img imgs imaging picture pictures photo photos frame frames raw original originals input inputs "
+    "scan scans volume volumes jpeg jpg png data"
+)
+ROLES = MASK | IMAGE
+SPLITS = frozenset((*trees.SPLITS, "dev", "eval", "tr", "ts"))
+JUNK = _set("doc docs figure figures screenshot screenshots thumbnail thumbnails thumbs assets preview")
+"""Folders whose pictures are about a data set, not of it."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_a-zA-Z]+")
+_BETWEEN = "_-. +"
+
+
+class Key(NamedTuple):
+    """A name without what it says of its role: `x_image` is `x` and then `_image`."""
+
+    before: str
+    key: str
+    after: str
+
+
+def words(name: str) -> list[str]:
+    """Return the words of a name in lower case.
+
+    >>> words("JPEGImages"), words("labelsTr"), words("1st_manual")
+    (['jpeg', 'images'], ['labels', 'tr'], ['1', 'st', 'manual'])
+    """
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def says_mask(name: str) -> bool:
+    """Return whether a name has a word for masks."""
+    return not MASK.isdisjoint(words(name))
+
+
+def key_of(stem: str) -> Key:
+    """Take the words for a role off both ends of a name.
+
+    >>> key_of("img_007"), key_of("benign (1)_mask")
+    (Key(before='img_', key='007', after=''), Key(before='', key='benign (1)', after='_mask'))
+    """
+    found = list(_WORD.finditer(stem))
+    first, last = 0, len(found)
+    while first < last and found[first].group().lower() in ROLES:
+        first += 1
+    while last > first and found[last - 1].group().lower() in ROLES:
+        last -= 1
+    if first == last:
+        return Key(stem, "", "")
+    key = stem[: found[last].start()].rstrip(_BETWEEN) if last < len(found) else stem
+    bare = key[found[first - 1].end() :].lstrip(_BETWEEN) if first else key
+    before = key[: len(key) - len(bare)]
+    return Key(before, bare, stem[len(key) :])
+
+
+def bare(folder: str) -> str:
+    """Return a folder's name without the words for a role; empty where there are no others.
+
+    >>> bare("train_masks"), bare("imagesTr"), bare("labels")
+    ('train', 'tr', '')
+    """
+    return "_".join(word for word in words(folder) if word not in ROLES)
+
+
+def breaks(text: str) -> list[int]:
+    """Return the places at which a name may be cut: between words, and at its end.
+
+    >>> breaks("a1_b")
+    [1, 2, 3, 4]
+    """
+    return [
+        at
+        for at in range(1, len(text) + 1)
+        if at == len(text) or _kind(text[at - 1]) != _kind(text[at]) or _kind(text[at]) == "other"
+    ]
+
+
+def _kind(letter: str) -> str:
+    return "digit" if letter.isdigit() else "letter" if letter.isalpha() else "other"
+
+
+def common_start(texts: Sequence[str]) -> str:
+    """Return what all texts begin with, cut back to the end of a word."""
+    first, last = min(texts), max(texts)
+    length = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    whole = [at for at in (0, *breaks(first)) if at <= length]
+    return first[: whole[-1]]
+
+
+def common_end(texts: Sequence[str]) -> str:
+    """Return what all texts end with, from the beginning of a word on."""
+    return common_start([text[::-1] for text in texts])[::-1]
+
+
+def looks_like_ids(names: Sequence[str]) -> bool:
+    """Return whether names number things of one kind: `patient001`, `case_7`, `0012`; a digit alone may be a grade.
+
+    >>> looks_like_ids(["patient001", "patient002"]), looks_like_ids(["0", "1", "2"]), looks_like_ids(["NORMAL", "DME"])
+    (True, False, False)
+    """
+    shapes = {re.sub("[0-9]+", "#", name) for name in names}
+    if len(names) < 2 or all(re.fullmatch("[0-9]", name) for name in names):
+        return False
+    numbered = [name for name in names if re.search("[0-9]", name)]
+    return len(numbered) == len(names) and len(shapes) <= max(1, len(names) // 4)

@@ -50,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     plan = _command(commands, "plan", _plan, "how many cases, records, requests, tokens and dollars, without doing it")
     plan.add_argument("sources", nargs="*", metavar="SOURCE", help="catalog names or descriptor files")
     _settings_flags(plan)
+    init = _command(commands, "init", _init, "look at a folder and propose a descriptor; opens no picture")
+    init.add_argument("folder", metavar="FOLDER", type=Path, help="folder of a data set")
+    init.add_argument("--out", metavar="FILE", type=Path, help="write it here (default: print it)")
     check = _command(commands, "check", _check, "look at a source before it is used: counts, labels, defects")
     check.add_argument("source", metavar="SOURCE", help="catalog name or descriptor file")
     check.add_argument("--sheet", metavar="PNG", type=Path, help="write a contact sheet with boxes drawn")
@@ -267,6 +270,22 @@ def _plan(options: argparse.Namespace) -> int:
     from pipeline.plan import resolve
 
     print(estimate(resolve(_settings(options, {"sources": []}))))
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from pipeline.check import write_file
+    from pipeline.propose.proposal import propose
+
+    out: Path | None = options.out
+    if out is None:
+        print(propose(options.folder, Path.cwd()).text, end="")
+        return 0
+    if out.exists() or out.suffix != ".yaml":
+        raise UserError(f"{out}: {'is there already' if out.exists() else 'should end in .yaml'}; name another file")
+    found = propose(options.folder, out.absolute().parent)
+    write_file(out, found.text.encode())
+    print(f"{out}: {found.name}, {found.cases} cases; edit the lines with say:, then medgloss check {out}")
     return 0
 
 

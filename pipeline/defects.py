@@ -106,7 +106,8 @@ class Scan:
 
 
 def _name(region: Region) -> str:
-    return f"{region.side} {region.raw}" if region.side and region.side not in region.raw else region.raw
+    name = (region.label or region.raw).replace("_", " ")
+    return f"{region.side} {name}" if region.side else name
 
 
 def _contains(outer: Region, inner: Region, width: int, height: int) -> bool:

@@ -26,7 +26,6 @@ from pipeline.records import Box
 Pixels = NDArray[np.uint8]
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_PNG_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 
 
 class Decoded(NamedTuple):
@@ -107,20 +106,42 @@ def _grey_if_grey(pixels: Pixels) -> Pixels:
 def _bare(image: Image.Image, data: bytes) -> bytes | None:
     if image.format == "JPEG":
         return jpeg_without_metadata(data)
-    if image.format == "PNG" and _png_chunks(data) <= _PNG_NEEDED and image.mode in ("L", "RGB"):
-        return data if data[24] == 8 and data.endswith(b"IEND\xaeB`\x82") else None
-    return None
+    return data if image.format == "PNG" and image.mode in ("L", "RGB") and _is_bare_png(data) else None
 
 
-def _png_chunks(data: bytes) -> set[bytes]:
-    chunks, at = set(), len(_PNG_MAGIC)
+def _is_bare_png(data: bytes) -> bool:
+    """Return whether a PNG of 8 bits holds its pixels and not a byte beside them."""
+    depth, colour, packing, kind, interlaced = data[24:29]
+    chunks, at = list[tuple[bytes, int, int]](), len(_PNG_MAGIC)
     while at + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, at)
-        chunks.add(name)
+        chunks.append((name, at + 8, at + 8 + size))
         at += size + 12
-    return chunks
+    names = [name for name, _, _ in chunks]
+    plain = (depth, packing, kind, interlaced) == (8, 0, 0, 0) and colour in (0, 2) and at == len(data)
+    if not plain or names != [b"IHDR", *[b"IDAT"] * (len(names) - 2), b"IEND"]:
+        return False
+    width, height = struct.unpack_from(">II", data, 16)
+    parts = (data[begin:end] for name, begin, end in chunks if name == b"IDAT")
+    return _inflates_to(parts, height * (1 + width * (3 if colour == 2 else 1)))
 
 
+def _inflates_to(parts: Iterable[bytes], length: int) -> bool:
+    """Return whether a stream, piece by piece, holds exactly so many bytes and ends with its last one."""
+    stream, found = isal_zlib.decompressobj(), 0
+    for part in parts:
+        while part and found <= length and not stream.eof:
+            found += len(stream.decompress(part, 1 << 20))
+            part = stream.unconsumed_tail
+        if part and stream.eof:
+            return False
+    while found <= length and not stream.eof and (more := stream.decompress(b"", 1 << 20)):
+        found += len(more)
+    return bool(stream.eof) and not stream.unused_data and found == length
+
+
+_CODING = frozenset((*range(0xC0, 0xC8), *range(0xC9, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD))
+"""Markers without which the coded pixels of a JPEG are not understood: frames, tables, scans."""
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 """A marker within coded pixels: not a stuffed 0xFF, not a restart."""
 
@@ -128,7 +149,8 @@ _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 def jpeg_without_metadata(data: bytes) -> bytes | None:
     """Return a JPEG without application segments and comments (EXIF, XMP, IPTC hold names), or None if it is odd.
 
-    The coded pixels are not touched. JFIF (APP0) and Adobe's colour transform (APP14) stay: decoders need them.
+    The coded pixels are not touched. Of JFIF (APP0) its numbers stay and of Adobe (APP14) the colour transform, because
+    decoders need them: no thumbnail, and nothing else that calls itself so.
     """
     kept, at = [data[:2]], 2
     while at + 2 <= len(data) and data[at] == 0xFF:
@@ -139,12 +161,18 @@ def jpeg_without_metadata(data: bytes) -> bytes | None:
         if marker == 0xD9:  # what stands behind the end is left out
             return b"".join([*kept, data[at : at + 2]])
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        body = data[at + 4 : end]
         if marker == 0xDA:
             found = _SCAN_END.search(data, end)
             end = found.start() if found else len(data)
-        application = 0xE0 <= marker <= 0xEF
-        if not (marker == 0xFE or (application and marker not in (0xE0, 0xEE))):
+        if marker in _CODING:
             kept.append(data[at:end])
+        elif marker == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14:
+            kept.append(b"\xff\xe0\x00\x10" + body[:12] + b"\0\0")
+        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            kept.append(b"\xff\xee\x00\x0e" + body[:12])
+        elif not (marker == 0xFE or 0xE0 <= marker <= 0xEF):
+            return None
         at = end
     return None
 

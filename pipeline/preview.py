@@ -21,7 +21,7 @@ from pipeline.vocabulary import Vocabulary
 from pipeline.vocabulary import load as load_vocabulary
 from sources.cases import form_of
 
-SPACE_CASES = {"picture": 20, "volume": 3, "series": 3}
+SPACE_CASES = {"picture": 20, "rows": 20, "volume": 3, "series": 3, "video": 3}
 """Cases that labels are gathered from, for the options of choice questions; a volume takes seconds to read."""
 PICTURE, BOXES = "picture.png", "boxes.png"
 LEGIBLE = 768

@@ -96,10 +96,14 @@ def _check_size(width: int, height: int) -> None:
         raise Unusable("too_large", f"{width}x{height} px; at most {MAX_PIXELS} are decoded")
 
 
-def first_line(error: Exception) -> str:
-    """Return what an error says, without addresses of objects: the same in every run."""
-    text = str(error).splitlines()
-    return text[0][:80] if text and "<" not in text[0] else type(error).__name__
+_OWN = ("image file is truncated", "broken data stream", "decoder error", "Decompressed data too large")
+"""How Pillow's messages begin that hold no word of the file; others quote it, or addresses of objects."""
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says where that is Pillow's own words, else its type."""
+    text = str(error)
+    return text[:80] if text.startswith(_OWN) else type(error).__name__
 
 
 def _read(image: Image.Image, data: bytes) -> Raster:
@@ -109,7 +113,7 @@ def _read(image: Image.Image, data: bytes) -> Raster:
         pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # of MPO the others are previews
         image.load()
     except _FAULTS as error:
-        raise Unusable("truncated", f"ends before its pixels do ({first_line(error)})") from None
+        raise Unusable("truncated", f"ends before its pixels do ({_told(error)})") from None
     kind, upright = str(image.format), image.format == "TIFF"
     turn = turn if upright else _exif_orientation(image)
     top = _top(image, data, tags)
@@ -184,7 +188,7 @@ def _unknown_to_pillow(data: bytes, error: Exception) -> Raster:
     tags = _tiff_tags(data)
     top = (1 << min(max(_tag(tags, _BITS, 0), 0), 64)) - 1
     if top <= 255 or not isinstance(error, UnidentifiedImageError):
-        raise Unusable("undecodable", f"no known picture format ({first_line(error)})") from None
+        raise Unusable("undecodable", f"no known picture format ({_told(error)})") from None
     _check_size(_tag(tags, _WIDTH), _tag(tags, _HEIGHT))
     white_is_zero = _tag(tags, _PHOTOMETRIC, 1) == 0
     return Raster(_deep(data, top, tags), "TIFF", top, _tag(tags, _ORIENTATION), True, white_is_zero)

@@ -100,6 +100,7 @@ def _check_names(descriptor: Descriptor, joined: Mapping[str, Joined], listed: L
         known |= {f"{name}.{column}" for column in one.rows.columns}
     used = {"cases.id": descriptor.cases.id, "cases.group": descriptor.cases.group}
     used |= {"license.name": descriptor.license.name}
+    used |= {key: getattr(descriptor, key) for key in ("modality", "sub_modality", "body_part")}
     used |= {f"attributes.{name}": template for name, template in descriptor.attributes.items()}
     used |= {f"tables.{name}.match": table.match for name, table in descriptor.tables.items()}
     if descriptor.cases.rows:

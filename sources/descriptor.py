@@ -153,8 +153,8 @@ class AnnotationSpec(Strict):
 class GeometrySpec(Strict):
     """How to read positions where the header does not say, or lies."""
 
-    assume: str | None = Field(None, pattern="^[RLAPSI]{3}$")
-    """Axis codes of the stored array, `LPS`: used instead of the header's."""
+    assume: str | None = Field(None, pattern="^([RLAPSI]{3}|unknown)$")
+    """Axis codes of the stored array, `LPS`: used instead of the header's. `unknown`: the header's mean nothing."""
     pairing: Literal["same_grid", "resample", "trust_array"] = "same_grid"
     """How a mask is laid over its volume: same grid or rejected; nearest neighbour in mm; array order."""
     annotated: Literal["upright", "file"] = "upright"

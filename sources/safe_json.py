@@ -1,4 +1,4 @@
-"""JSON of data sets: whatever is not JSON, or is nested without end, is one kind of error; long lists are read piece by piece."""
+"""JSON of data sets: whatever is not JSON, or is nested without end, is one kind of error; long lists go by pieces."""
 
 import json
 import re

@@ -136,7 +136,7 @@ def saved(dataset: pydicom.Dataset) -> bytes:
 
 
 def on_series(annotation: str, marks: bytes | None) -> Form:
-    yaml = f'cases: {{match: "{{case}}/s/*.dcm", id: "{{case}}", form: series}}\nslices: {{pick: all}}\n'
+    yaml = 'cases: {match: "{case}/s/*.dcm", id: "{case}", form: series}\nslices: {pick: all}\n'
     yaml += f"annotations: [{annotation}]\nlimits: none\n"
     files = {f"{{}}/s/{n}.dcm": saved(one) for n, one in enumerate(ct_slices())}
     if marks is None:

@@ -61,7 +61,7 @@ def test_deeper_grey_gets_the_declared_window(tmp_path, dtype):
     wanted = np.floor((np.clip(deep[2].astype(float), 100, 1600) - 100) * 255 / 1500 + 0.5)  # rounded half up
     np.testing.assert_allclose(frame.pixels, wanted, atol=1)
     assert (frame.pixels == wanted).mean() > 0.99
-    assert (frame.window, frame.history) == ("window 100..1600", ("window window 100..1600",))
+    assert (frame.window, frame.history) == ("bounds 100..1600", ("window bounds 100..1600",))
 
 
 def test_the_same_value_is_the_same_grey_in_every_row(tmp_path):

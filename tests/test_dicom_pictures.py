@@ -141,7 +141,7 @@ def test_grey_of_8_bits_without_a_window_stays_as_it_is_stored(tmp_path):
     found = one(dicom_file(film, tmp_path / "a.dcm"))
     np.testing.assert_array_equal(found.pixels, film)
     assert found.window is None
-    assert one(dicom_file(film, tmp_path / "b.dcm"), window={"low": 0, "high": 100}).window == "window 0..100"
+    assert one(dicom_file(film, tmp_path / "b.dcm"), window={"low": 0, "high": 100}).window == "bounds 0..100"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])

@@ -199,3 +199,29 @@ def test_a_sagittal_series_is_cut_as_it_was_taken_and_never_across_a_gap(data_se
     places = sorted(record.picture.to_world[2] for record in records)  # x in mm, the patient's left is plus
     assert places == sorted(float(d.ImagePositionPatient[0]) for d in stack)
     assert data_set(every % ", planes: axial", {}, modality="mr").reasons() == {"p1": ["uneven_stack"]}
+
+
+SLICES = """
+cases: {match: "{stem}.dcm", id: "{stem}"%s}
+tables: {t: {path: t.csv, key: file}}
+annotations:
+  - {kind: classes, value: "{t.finding}"}
+"""
+
+
+def test_single_slices_with_labels_and_boxes_are_pictures_where_the_descriptor_says_so(data_set, tmp_path):
+    save(ct_slice(0, HU[0]), tmp_path / "data" / "a.dcm")
+    boxes = "  - {kind: boxes, table: t, box: [x, y, w, h], format: xywh, label: nodule}"
+    table = {"t.csv": "file,finding,x,y,w,h\na,pneumonia,3,4,6,5\n"}
+    (record,) = data_set(SLICES % ", form: picture" + boxes, table, modality="ct").records()
+    scale = 0.9 / 0.7  # rows of 0.9 mm, columns of 0.7 mm: 20 rows become 26 px
+    found = {region.raw: (region.label, region.certain, region.box) for region in record.regions}
+    assert found["pneumonia"] == ("pneumonia", True, None)
+    assert found["nodule"][2] == pytest.approx((3, 4 * 26 / 20, 9, 9 * 26 / 20), abs=0.02 * scale)
+    assert record.picture.spacing_mm == pytest.approx(0.7)
+
+
+def test_a_label_of_a_series_of_one_slice_is_that_of_the_slice(data_set, tmp_path):
+    save(ct_slice(0, HU[0]), tmp_path / "data" / "a.dcm")
+    (record,) = data_set(SLICES % "", {"t.csv": "file,finding\na,pneumonia\n"}, modality="ct").records()
+    assert [(region.label, region.certain) for region in record.regions] == [("pneumonia", True)]

@@ -60,11 +60,13 @@ def test_every_dependency_of_the_project_is_looked_at() -> None:
 
 
 def test_a_package_that_breaks_on_import_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "gdcm.py").write_text("raise OSError('libgdcm.so: no such file')")
-    monkeypatch.delitem(sys.modules, "gdcm", raising=False)
+    (tmp_path / "_jpeg_ls.py").write_text("raise OSError('libcharls.so: no such file')")
+    (tmp_path / "jpeg_ls.py").write_text("import _jpeg_ls")
+    for name in ("jpeg_ls", "_jpeg_ls"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    assert found("python-gdcm", tmp_path) == Finding(
-        "python-gdcm", False, "OSError: libgdcm.so: no such file; `pip install --force-reinstall python-gdcm`"
+    assert found("pyjpegls", tmp_path) == Finding(
+        "pyjpegls", False, "OSError: libcharls.so: no such file; `pip install --force-reinstall pyjpegls`"
     )
 
 

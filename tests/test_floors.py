@@ -22,7 +22,7 @@ FLOORS = """
     pipeline.run
     pipeline.cli
     pipeline.watch  pipeline.drive
-    pipeline.check  pipeline.preview  pipeline.estimate  pipeline.doctor
+    pipeline.check  pipeline.preview  pipeline.estimate  pipeline.doctor  pipeline.propose.*
     pipeline.defects
     pipeline.executors.*  pipeline.export  pipeline.report
     pipeline.ledgers

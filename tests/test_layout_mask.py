@@ -109,9 +109,10 @@ def test_an_empty_label_is_said():
         read(spec(path="masks/{stem}_{label:.*}.png", spaces="_"), "masks/a__.png")
 
 
-def test_a_capture_named_reader_is_who_drew_it():
-    found = read(spec(path="{reader}/{stem}.png", label="cup"), "r1/a.png", "r2/a.png")
+def test_a_capture_named_reader_is_who_drew_it_and_stays_unnamed():
+    found = read(spec(path="{reader}/{stem}.png", label="cup"), "Dr Zeta/a.png", "alpha/a.png")
     assert [(file.raw, file.reader) for file in found.files] == [("cup", "r1"), ("cup", "r2")]
+    assert read(spec(path="{stem}.png", label="cup"), "a.png").files[0].reader is None
 
 
 @pytest.mark.parametrize("missing", ["unlabelled", "negative", "reject"])

@@ -59,7 +59,7 @@ def test_a_picture_of_eight_bits_stays_as_it_is(encoded, shape):
     ("display", "said"),
     [
         ({"invert": True}, "inverted"),
-        ({"window": window(0, 255)}, "window window 0..255"),
+        ({"window": window(0, 255)}, "window bounds 0..255"),
         ({"crop": (1, 0, 0, 0)}, "cropped to columns 1 to 80, rows 0 to 70 of 80x70 px"),
         ({"max_side_px": 64}, "resized from 80x70 to 64x56 px, area means"),
     ],
@@ -81,7 +81,7 @@ def test_a_declared_window_shows_the_same_value_as_the_same_grey_on_every_pictur
         wanted = half_up(values, 10_000, 40_000)
         assert np.abs(frame.pixels - wanted).max() <= 1  # at .5, in float32
         assert (frame.pixels != wanted).mean() < 0.01
-        assert frame.window == "window 10000..40000"
+        assert frame.window == "bounds 10000..40000"
     assert shown(encoded(DEEP), window=window(0, 65535)).pixels[5, 5] == round(30_000 / 257)
 
 

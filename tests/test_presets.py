@@ -486,6 +486,7 @@ annotations:
     diameter: diameter_mm
     label: lung nodule
     complete: true
+    labels: {{lung nodule: lung nodule}}
 display: {{window: lung}}
 """
     found = check(tmp_path, "luna16", by_hand)

@@ -91,7 +91,7 @@ def find(volume: Volume, annotations: Sequence[Annotated], source: Source, sops:
             for index in _occupied(layer.array, axis):
                 for region in _on_slice(layer, axis, index, volume.array.shape[0], source):
                     by_plane[axis].setdefault(index + layer.first[_ACROSS[axis]], []).append(region)
-    placed, absent = _of_all(annotations, source)
+    placed, absent = _of_all(annotations, source, volume.array.shape[2 - volume.stack] == 1)
     return Regions(by_plane, placed, absent, tuple(lost), tuple(remarks))
 
 
@@ -133,12 +133,14 @@ def _moved(found: masks.Found, axis: str, layer: Layer, height: int) -> masks.Fo
     )
 
 
-def _of_all(annotations: Sequence[Annotated], source: Source) -> tuple[tuple[Placed, ...], frozenset[str]]:
-    """Return the labels of the whole volume; nobody said on which slices they can be seen."""
+def _of_all(
+    annotations: Sequence[Annotated], source: Source, one_slice: bool
+) -> tuple[tuple[Placed, ...], frozenset[str]]:
+    """Return the labels of the whole volume; nobody said on which slices they can be seen, where there are several."""
     placed, absent = list[Placed](), set[str]()
     for spec, annotation in annotations:
         for mark in annotation.marks if isinstance(annotation, Marks) else ():
-            region = source.region(spec, mark.raw, certain=False, reader=mark.reader)
+            region = source.region(spec, mark.raw, certain=one_slice, reader=mark.reader)
             if mark.box or mark.rings or mark.code:
                 raise Unusable("bad_annotation", "boxes of a picture on a volume")
             if region is not None and mark.negative:
@@ -236,7 +238,7 @@ def _placed(region: Region, found: masks.Found, cut: Cut, source: Source) -> Pla
     region = replace(region, box=box, component=found.component)
     fits = sized(region, found.area, area_mm2, source, round(cut.width * cut.height / cut.scale_x / cut.scale_y))
     if fits.problem:
-        return Placed(fits.region, (fits.problem[0], f"{region.raw}: {fits.problem[1]}"))
+        return Placed(fits.region, (fits.problem[0], f"{region.label or region.raw}: {fits.problem[1]}"))
     mask, x0, y0 = masks.mask_of(found), found.x0, found.y0
     area_px = float(found.area)
     if (cut.scale_x, cut.scale_y) != (1.0, 1.0):

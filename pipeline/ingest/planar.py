@@ -57,7 +57,7 @@ def lay(frame: Frame, annotations: Sequence[Annotated], source: Source, row: int
             case MaskPictures():
                 as_filed = source.descriptor.geometry.annotated == "file"
                 found = list(_mask_layers(spec, annotation, frame, source.root, row, as_filed))
-                remarks += [remark for layer in found for remark in remarks_on(layer.array)]
+                remarks += [remark for layer in found if len(layer.names) == 1 for remark in remarks_on(layer.array)]
                 remarks += ["identical_masks"] * _repeated(found)
                 history |= dict.fromkeys(step for layer in found for step in layer.history)
                 placed += [region for layer in found for region in _masked(spec, layer, frame, source)]

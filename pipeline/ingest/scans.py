@@ -115,6 +115,8 @@ def _cut_volume(reading: Reading, scan: Scan, volume: Volume, regions: layers.Re
         apart = volume.spacing["sca".index(axis[0])] if volume.geometry != "unknown" else None
         complete = bool(reading.looked_for or regions.absent)
         numbers = picking.pick(regions.areas(axis), len(all_cuts), source.descriptor.slices, apart, complete)
+        if len(all_cuts) == 1 and regions.of_all:  # what is said of the volume is said of its only slice
+            numbers = [0]
         for window in shown:
             reading.out.tally.pictures_cut += len(all_cuts)
             reading.out.tally.pictures_not_selected += len(all_cuts) - len(numbers)
@@ -160,6 +162,7 @@ def _keep_slice(reading: Reading, scan: Scan, volume: Volume, cut: Cut, window: 
     pixels = _pixels(take(volume.array, cut.axis, cut.number), cut, window)
     data = pictures.png(pixels)
     name = window.bounds.name + (" inverted" if window.invert else "")
+    blank = ("blank",) if (pixels == pixels[:1, :1]).all() else ()
     picture = Picture(
         data,
         cut.width,
@@ -174,7 +177,7 @@ def _keep_slice(reading: Reading, scan: Scan, volume: Volume, cut: Cut, window: 
         None,
         cut.spacing_mm,
         volume.geometry,
-        (*volume.flags, *cut.flags, *laid.flags),
+        (*volume.flags, *cut.flags, *laid.flags, *blank),
     )
     keep(reading, "/".join(filter(None, parts)), picture, laid, (f"window {name}",))
 

@@ -16,6 +16,8 @@ from sources.cases import form_of
 from sources.descriptor import AnnotationSpec, Descriptor, layout
 from sources.templates import fill
 
+FINE_PIXEL_MM2 = 0.0025
+"""Below it (0.05 mm a side) a picture is a microscope's or an OCT's, and what matters on it is below 10 mm²."""
 ORIGINS: tuple[Origin, ...] = ("segmentation_3d", "segmentation_2d", "detection", "classification")
 
 
@@ -182,9 +184,10 @@ def sized(region: Region, area_px: float, area_mm2: float | None, source: Source
     """
     limits = source.descriptor.limits
     region = replace(region, area_px=area_px, area_mm2=area_mm2)
-    if area_mm2 is not None and area_mm2 < limits.min_area_mm2:
+    in_mm = area_mm2 is not None and area_px > 0 and area_mm2 / area_px >= FINE_PIXEL_MM2
+    if in_mm and area_mm2 is not None and area_mm2 < limits.min_area_mm2:
         return Placed(region, ("too_small", f"{area_mm2:.1f} mm2; at least {limits.min_area_mm2:g} are kept"))
-    if area_mm2 is None and area_px < limits.min_area_px:
+    if not in_mm and area_px < limits.min_area_px:
         return Placed(region, ("too_small", f"{area_px:g} px; at least {limits.min_area_px:g} are kept"))
     if area_px < limits.min_share * picture_px:
         share = f"{area_px / picture_px:.3%} of the picture"

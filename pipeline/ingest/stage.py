@@ -48,17 +48,24 @@ def _read(case: Case, source: Source, out: Read) -> None:
         scans.read_volumes(reading)
     elif form == "series":
         scans.read_series(reading)
+    elif form == "dicom":
+        flat.read_dicom(reading, reading.paths[0], "")
     else:
         flat.read(reading, form)
 
 
 def _form(case: Case, source: Source) -> str:
-    """Return how a case is read; a DICOM file is known by its content whatever its name."""
+    """Return how a case is read; a DICOM file is known by its content whatever its name.
+
+    `dicom` is a DICOM file that the descriptor wants read as a picture, wherever in the patient it lies.
+    """
     form = form_of(case, source.descriptor)
-    if form != "picture" or source.descriptor.cases.form:
+    if form != "picture":
         return form
     with (source.root / case.files["image"][0]).open("rb") as file:
-        return "series" if file.read(132)[_DICOM_MAGIC] == b"DICM" else "picture"
+        if file.read(132)[_DICOM_MAGIC] != b"DICM":
+            return "picture"
+    return "dicom" if source.descriptor.cases.form else "series"
 
 
 def _read_text(reading: Reading) -> None:

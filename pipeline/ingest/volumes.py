@@ -153,6 +153,8 @@ def _volume(array: NDArray[Any], stored: Stored, assume: str | None, flags: tupl
 def _placed(stored: Stored, assume: str | None) -> tuple[Matrix, Geometry, tuple[str, ...]]:
     if assume is None:
         return stored.affine, stored.geometry, stored.flags
+    if assume == "unknown":
+        return stored.affine, "unknown", stored.flags
     said = stored.spacing
     good = tuple(length if np.isfinite(length) and length > 0 else 1.0 for length in said)
     flags = () if good == said else ("no_spacing",)

@@ -104,12 +104,10 @@ def _said(spec: WindowSpec, vocabulary: Vocabulary, where: str) -> Bounds | None
     if spec.preset is not None:
         return _preset(spec.preset, vocabulary, where)
     if spec.center is not None and spec.width is not None:
-        if spec.function == "linear" and spec.width < 1:
-            raise UserError(f"{where}: window width {spec.width:g}: function linear needs at least 1")
         if spec.function == "sigmoid":
             return of_function(spec.center, spec.width, "sigmoid", f"sigmoid {spec.center:g}/{spec.width:g}")
-        return _named("window", *linear(spec.center, spec.width, spec.function))
-    return None if spec.low is None or spec.high is None else _named("window", spec.low, spec.high)
+        return _named("bounds", *linear(spec.center, spec.width, spec.function))
+    return None if spec.low is None or spec.high is None else _named("bounds", spec.low, spec.high)
 
 
 def _preset(name: str, vocabulary: Vocabulary, where: str) -> Bounds:

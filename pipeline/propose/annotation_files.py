@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Unusable, UserError
-from pipeline.propose import pairs, patterns
+from pipeline.propose import naming, pairs, patterns
 from pipeline.propose.files import Base, Part
 from pipeline.propose.folder import Seen
 from pipeline.propose.guess import Keys
 from pipeline.records import Case
 from sources import safe_json, safe_xml
 from sources.descriptor import layout
-from sources.listing import built_in
 
 MOST_BYTES = 512 << 20
 """Of a file that is read to tell what it is."""
 _NAMES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "labels.txt")
-_YOLO = re.compile(r"\s*\d+(\.0)?(\s+-?[\d.]+(e-?\d+)?){4,}\s*", re.IGNORECASE)
+_YOLO = re.compile(r"\s*[0-9]{1,6}(\.0)?(\s+-?[\d.]+(e-?\d+)?){4,}\s*", re.IGNORECASE)
 _OF_MANY = ("coco", "labelstudio", "cvat")
-_ASPECT = ("name", "path", "stem")
 
 
 def parts(base: Base, cases: Sequence[Case], seen: Seen) -> Iterator[Part]:
@@ -40,7 +38,7 @@ def parts(base: Base, cases: Sequence[Case], seen: Seen) -> Iterator[Part]:
 def _kinds(seen: Seen) -> Iterator[tuple[str, str]]:
     """Yield annotation files and their kinds; where a folder has many of a form, the first speaks for the others."""
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for form in ("xml", "json", "text"):
+    for form in ("xml", "json", "text", "table"):
         for path in seen.of(form):
             groups[path.rpartition("/")[0], form].append(path)
     for (_, form), paths in sorted(groups.items()):
@@ -60,7 +58,7 @@ def _kind(path: Path, form: str) -> str | None:
         data = path.read_bytes()
     except OSError:
         return None
-    return {"xml": _of_xml, "json": _of_json, "text": _of_text}[form](data)
+    return {"xml": _of_xml, "json": _of_json, "text": _of_text, "table": _of_table}[form](data)
 
 
 def _of_xml(data: bytes) -> str | None:
@@ -90,7 +88,46 @@ def _of_json(data: bytes) -> str | None:
 
 def _of_text(data: bytes) -> str | None:
     lines = [line for line in data[:20_000].decode("utf-8-sig", "replace").splitlines() if line.strip()]
-    return "yolo" if lines and all(_YOLO.fullmatch(line) for line in lines[:20]) else None
+    if lines and all(_YOLO.fullmatch(line) for line in lines[:20]):
+        return "yolo"
+    return _of_table(data)
+
+
+def _of_table(data: bytes) -> str | None:
+    header, rows = _head(data)
+    return "intervals" if len(header) > 1 and rows and _positions(header) else None
+
+
+def _head(data: bytes) -> tuple[list[str], list[list[str]]]:
+    """Return the column names and the first rows of a table of one video."""
+    lines = [line for line in data[:20_000].decode("utf-8-sig", "replace").splitlines() if line.strip()]
+    delimiter = "\t" if lines and "\t" in lines[0] else ","
+    cells = [[cell.strip() for cell in line.split(delimiter)] for line in lines[:20]]
+    return (cells[0], cells[1:]) if cells else ([], [])
+
+
+def _positions(header: Sequence[str]) -> list[str]:
+    """Return the columns of a frame, or of beginning and end; none where these names are not there."""
+    folded = {name.lower(): name for name in header}
+    for wanted in (("frame",), ("start", "end"), ("begin", "end"), ("from", "to"), ("start_time", "end_time")):
+        if all(name in folded for name in wanted):
+            return [folded[name] for name in wanted]
+    return []
+
+
+def _intervals(path: Path) -> Part:
+    header, rows = _head(path.read_bytes()[:20_000])
+    where = _positions(header)
+    others = [name for name in header if name not in where]
+    keys: Keys = {"frame": where[0]} if len(where) == 1 else {"from": where[0], "to": where[1]}
+    ask: dict[str, str] = {}
+    if len(where) == 2:
+        timed = any(":" in row[header.index(where[0])] for row in rows if len(row) == len(header))
+        keys["unit"] = "timecode" if timed else "seconds"
+        ask["unit"] = "frames, seconds or timecode"
+    if len(others) == 1:
+        return Part({**keys, "label": others[0]}, (), (), ask)
+    return Part({**keys, "present": others, **({"until_next": "true"} if len(where) == 1 else {})}, (), (), ask)
 
 
 # ---- one file a case
@@ -103,6 +140,10 @@ def _of_one(kind: str, paths: Sequence[str], base: Base, seen: Seen) -> Iterator
         return
     keys: Keys = {"kind": kind, "path": beside.template}
     others = tuple(pair.other for pair in beside.pairs)
+    if kind == "intervals":
+        of_video = _intervals(seen.root / others[0])
+        yield of_video._replace(keys={**keys, **of_video.keys}, others=others)
+        return
     if kind != "yolo":
         yield Part(keys, others)
         return
@@ -125,7 +166,7 @@ def _classes(path: Path) -> Iterator[int]:
         lines = path.read_text("utf-8-sig", "replace").splitlines()
     except OSError:
         return
-    yield from (int(float(line.split()[0])) for line in lines if _YOLO.fullmatch(line))
+    yield from (int(line.split()[0].partition(".")[0]) for line in lines if _YOLO.fullmatch(line))
 
 
 # ---- one file for many cases
@@ -133,20 +174,19 @@ def _classes(path: Path) -> Iterator[int]:
 
 def _of_many(kind: str, paths: Sequence[str], cases: Sequence[Case], seen: Seen) -> Iterator[Part]:
     """Yield an annotation for each file, or one for all where a capture of the cases tells which is whose."""
-    by_name: dict[str, list[Case]] = defaultdict(list)
-    for case in cases:
-        by_name[case.captures["name"].casefold()].append(case)
+    named = naming.by_name(cases)
     found = []
     for path in paths:
         listed = _listed(kind, path, seen)
-        pictures = [(name, case) for name in listed if (case := _case_of(name, path, by_name)) is not None]
-        match = _match(pictures)
+        whose = ((name, naming.case_of(name, path, named)) for name in listed)
+        pictures = [(name, case) for name, case in whose if case is not None]
+        match = naming.match(pictures)
         if match and 2 * len(pictures) >= len(listed):
-            found.append((path, match, pictures))
-    where = [(path, case) for path, _, pictures in found for _, case in pictures[:50]]
-    one = patterns.explained([path for path, _ in where], _columns([case for _, case in where])) if found else None
-    if one and "{" in one and len(found) > 1 and len({match for _, match, _ in found}) == 1:
-        yield Part({"kind": kind, "path": one, "match": found[0][1]}, tuple(path for path, _, _ in found))
+            found.append((path, match, [case for _, case in pictures]))
+    matches, where = {match for _, match, _ in found}, [(path, case) for path, _, of in found for case in of[:50]]
+    one = patterns.explained([path for path, _ in where], naming.columns([case for _, case in where]))
+    if one and "{" in one and len(found) > 1 and len(matches) == 1:
+        yield Part({"kind": kind, "path": one, "match": matches.pop()}, tuple(path for path, _, _ in found))
         return
     for path, match, _ in found:
         yield Part({"kind": kind, "path": path, "match": match}, (path,))
@@ -160,36 +200,3 @@ def _listed(kind: str, path: str, seen: Seen) -> list[str]:
     except UserError:
         return []
     return sorted(listed)
-
-
-def _case_of(name: str, path: str, by_name: Mapping[str, Sequence[Case]]) -> Case | None:
-    """Return the case that a name means: of several the one whose path ends in it, or that shares the file's words."""
-    told = name.replace("\\", "/")
-    alike = by_name.get(told.rpartition("/")[2].casefold(), ())
-    if len(alike) > 1:
-        alike = [case for case in alike if f"/{case.captures['path']}".endswith(f"/{told}")] if "/" in told else alike
-    if len(alike) > 1:
-        stem = built_in(path)["stem"]
-        alike = [
-            case for case in alike
-            if any(part and (part in stem or part in path.split("/")) for part in case.captures["folder"].split("/"))
-        ]  # fmt: skip
-    return alike[0] if len(alike) == 1 else None
-
-
-def _match(pictures: Sequence[tuple[str, Case]]) -> str | None:
-    examples = pictures[:: max(1, len(pictures) // pairs.MOST_EXAMPLES)]
-    if not examples:
-        return None
-    names = [name for name, _ in examples]
-    cases = [case for _, case in examples]
-    for aspect in ("name", "path", "stem"):
-        if all(case.captures[aspect] == name for name, case in examples):
-            return f"{{{aspect}}}"
-    return patterns.explained(names, _columns(cases))
-
-
-def _columns(cases: Sequence[Case]) -> dict[str, list[str]]:
-    names = set.intersection(*(set(case.captures) for case in cases)) if cases else set()
-    left_out = {"path", "suffix", "folder"}
-    return {name: [case.captures[name] for case in cases] for name in sorted(names - left_out)}

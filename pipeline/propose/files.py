@@ -14,6 +14,8 @@ from pipeline.vocabulary import Vocabulary
 from sources import templates
 from sources.listing import built_in
 
+_MOST_SHAPES = 3
+
 
 class Files(NamedTuple):
     """Files that are cases."""
@@ -52,40 +54,49 @@ class Base(NamedTuple):
     """`cases`, and `channels` where there are any."""
     parts: Sequence[Part] = ()
     assumed: tuple[str, ...] = ()
+    deep: bool = False
+    """Cases are volumes or series: which of their slices are shown must be said where nothing is labelled."""
 
 
 def described(paths: Sequence[str], names: Names, vocabulary: Vocabulary, key: str = "stem") -> Files:
-    """Return the templates of some files; of those that lie elsewhere than most of them, each its own.
+    """Return the templates of some files; of those that lie or are called otherwise than most, each its own.
 
     Args:
         paths: The files; not empty.
-        names: What the name of each is made of; `channel` in what follows makes siblings.
+        names: What the name of each is made of.
         vocabulary: Tells names of classes.
         key: What a case's name is to be captured as.
     """
-    templates_, taken = list[str](), list[str]()
+    match, taken = list[str](), list[str]()
     first: tuple[Levels, str] | None = None
     for alike in by_depth(paths):
         above = levels(alike, vocabulary)
-        file, named, fitting = _file(alike, names, key)
-        templates_.append(f"{above.template}{file}{patterns.ending(fitting)}")
-        taken += fitting
+        file, named = _names(alike, names, above, key)
+        match += [f"{above.template}{one}{patterns.ending(alike)}" for one in file]
+        taken += alike
         first = first or (above, named)
     assert first is not None  # there are paths
-    return Files(tuple(sorted(taken)), names, *first, tuple(templates_))
+    return Files(tuple(sorted(taken)), names, *first, tuple(match))
 
 
-def _file(paths: Sequence[str], names: Names, key: str) -> tuple[str, str, list[str]]:
-    """Return the template of a file's name, its capture, and the files that it is for."""
-    stems = {built_in(path)["stem"] for path in paths}
-    if len(stems) == 1 and len(paths) > 1:
-        return patterns.literal(stems.pop()), "", list(paths)
-    shapes = Counter((names[path].before, names[path].after) for path in paths if names[path].key)
-    (before, after), count = shapes.most_common(1)[0] if shapes else (("", ""), 0)
-    fitting = [path for path in paths if names[path][0::2] == (before, after) and names[path].key]
-    if count < 0.8 * len(paths) or (before, after) == ("", ""):
-        return f"{{{key}}}", key, list(paths)
-    return f"{patterns.literal(before)}{{{key}}}{patterns.literal(after)}", key, fitting
+def _names(paths: Sequence[str], names: Names, above: Levels, key: str) -> tuple[list[str], str]:
+    """Return the templates of files' names, the longest words first, and what they capture."""
+    known = {name: [path.split("/")[place] for path in paths] for name, place in above.places.items()}
+    same = patterns.explained([built_in(path)["stem"] for path in paths], known) if len(paths) > 1 else None
+    if same is not None:
+        return [same], ""
+    key = own(key, above)
+    around = Counter((names[path].before, names[path].after) if names[path].key else ("", "") for path in paths)
+    usual = [pair for pair, _ in sorted(around.items(), key=lambda of: (-of[1], of[0]))[:_MOST_SHAPES]]
+    if len(around) > _MOST_SHAPES and ("", "") not in usual:
+        usual[-1] = ("", "")
+    usual.sort(key=lambda pair: -len("".join(pair)))
+    return [f"{patterns.literal(before)}{{{key}}}{patterns.literal(after)}" for before, after in usual], key
+
+
+def own(key: str, above: Levels) -> str:
+    """Return a name for a capture that no folder has."""
+    return f"{key}_name" if key in above.places else key
 
 
 def whole(paths: Sequence[str]) -> Names:
@@ -114,7 +125,7 @@ def cases(files: Files, exclude: Sequence[str] = (), form: str | None = None, na
     found: Keys = {"match": files.match[0] if len(files.match) == 1 else list(files.match)}
     if form:
         found["form"] = form
-    if named and len(files.match) == 1 and files.captures:
+    if named and files.captures and all(set(files.captures) <= templates.captures_of(one) for one in files.match):
         found["id"] = "/".join(f"{{{name}}}" for name in files.captures)
     elif len({path.removesuffix(built_in(path)["suffix"]) for path in files.paths}) < len(files.paths):
         found["id"] = "{path}"

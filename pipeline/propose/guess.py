@@ -25,6 +25,9 @@ MOST_READ = 200
 """Cases whose annotations are read for their labels, evenly spread."""
 
 
+_HEAD = {"schema": "medgloss/1", "id": "proposed", "title": "-", "license": {"name": "-"}, "egress": "none"}
+
+
 @dataclass(frozen=True, slots=True)
 class Guess:
     """Keys that may describe what lies in a folder."""
@@ -47,7 +50,8 @@ class Tried(NamedTuple):
     descriptor: Descriptor
     root: Path
     plan: CasePlan
-    preset_says_modality: bool
+    knows_modality: bool
+    """The guess or its preset says it."""
     labels: Mapping[int, tuple[str, ...]]
     """Number of an annotation to the raw labels that were found."""
     annotated: float
@@ -69,22 +73,25 @@ class Tried(NamedTuple):
 def tried(guess: Guess, seen: Seen) -> Tried | None:
     """Open a guess as a run would; None where it does not fit."""
     inside = seen.below(guess.below)
-    head = {"schema": "medgloss/1", "id": "proposed", "title": "-", "license": {"name": "-"}, "egress": "none"}
+    known = _knows_modality(guess, inside.root)
+    said = {**_HEAD, **({} if known else {"modality": MODALITY}), **guess.keys}
     try:
-        filled = preset.expanded(dump_yaml({**head, **guess.keys}), "proposed", lambda *_: inside.root)
-        says = True
-    except UserError:
-        says = False
-    try:
-        if not says:
-            text = dump_yaml({**head, "modality": MODALITY, **guess.keys})
-            filled = preset.expanded(text, "proposed", lambda *_: inside.root)
-        descriptor = parse(filled, "proposed")
+        descriptor = parse(preset.expanded(dump_yaml(said), "proposed", lambda *_: inside.root), "proposed")
         plan = cases.plan(descriptor, inside.root)
         labels, annotated = _read(Source(descriptor, inside.root, vocabulary.load()), plan)
     except UserError:
         return None
-    return Tried(guess, descriptor, inside.root, plan, says, labels, annotated, _covered(plan, inside))
+    return Tried(guess, descriptor, inside.root, plan, known, labels, annotated, _covered(plan, inside))
+
+
+def _knows_modality(guess: Guess, root: Path) -> bool:
+    if "preset" not in guess.keys:
+        return "modality" in guess.keys
+    try:
+        preset.expanded(dump_yaml({**_HEAD, **guess.keys}), "proposed", lambda *_: root)
+    except UserError:
+        return False
+    return True
 
 
 def _covered(plan: CasePlan, inside: Seen) -> float:

@@ -54,7 +54,7 @@ def _volumes(paths: Sequence[str], seen: Seen, vocabulary: Vocabulary) -> Base:
     files = case_files.described(plain, names if found else case_files.whole(plain), vocabulary, "case")
     parts = masks.annotations(files, found, seen, vocabulary, flat=False)
     keys = {"cases": case_files.cases(files, _exclude(files, files.paths, parts, seen), named=True)}
-    return Base(files, keys, parts)
+    return Base(files, keys, parts, deep=True)
 
 
 def _with_channels(several: Siblings, maybe: Sequence[str], seen: Seen, vocabulary: Vocabulary) -> Base:
@@ -64,13 +64,15 @@ def _with_channels(several: Siblings, maybe: Sequence[str], seen: Seen, vocabula
     found: list[Pair] = pairs.of_names(named, maybe)
     files = case_files.described(first, named, vocabulary, "case")
     every = [path for one in first for path in several.paths[one]]
-    key = "case" if all(name.key for name in named.values()) else ""
-    case = f"{{{key}}}" if key else ""
-    file = f"{case}{several.before}{patterns.one_of('channel', several.channels)}{patterns.ending(every)}"
+    bodies = {name: [path.split("/")[place] for path in first] for name, place in files.levels.places.items()}
+    same = patterns.explained([several.names[path].key for path in first], bodies) if len(first) > 1 else None
+    key = "" if same is not None else case_files.own("case", files.levels)
+    start = f"{{{key}}}" if same is None else same
+    file = f"{start}{several.before}{patterns.one_of('channel', several.channels)}{patterns.ending(every)}"
     files = files._replace(key=key, match=(files.levels.template + file,))
     parts = masks.annotations(files, found, seen, vocabulary, flat=False)
     keys = {
         "cases": case_files.cases(files, _exclude(files, every, parts, seen), named=True),
         "channels": {"files": {name: name for name in several.channels}},
     }
-    return Base(files, keys, tuple(parts), ("volumes beside each other are channels of one body, on one grid",))
+    return Base(files, keys, tuple(parts), ("volumes beside each other are channels of one body, on one grid",), True)

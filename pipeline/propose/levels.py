@@ -22,6 +22,8 @@ class Levels(NamedTuple):
     """Capture to its different values."""
     places: Mapping[str, int]
     """Capture to the place of its folder."""
+    depth: int
+    """Folders that there are."""
 
     def of(self, path: str) -> dict[str, str]:
         """Return the captures of a path."""
@@ -65,7 +67,7 @@ def levels(paths: Sequence[str], vocabulary: Vocabulary, one: str = "case") -> L
     ]
     places = {name: place for place, name in enumerate(names) if name}
     captures = {name: tuple(values[place]) for name, place in places.items()}
-    return Levels("".join(f"{piece}/" for piece in pieces), captures, places)
+    return Levels("".join(f"{piece}/" for piece in pieces), captures, places, len(values))
 
 
 def _names(values: Sequence[Sequence[str]], files: int, vocabulary: Vocabulary, one: str) -> list[str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
 from pipeline.errors import Unusable
 from pipeline.ingest import header_labels
 from pipeline.propose import pairs

@@ -147,10 +147,11 @@ def path_of(pairs: Sequence[Pair], of_cases: Keys, levels: Levels, key: str) -> 
         levels: Of the folders of cases.
         key: What a case's name is captured as.
     """
-    depth, _ = Counter(pair.other.count("/") for pair in pairs).most_common(1)[0] if pairs else (0, 0)
-    alike = [pair for pair in pairs if pair.other.count("/") == depth]
-    if not alike:
+    near = [pair for pair in pairs if pair.case.count("/") == levels.depth]
+    if not near:
         return None
+    depth, _ = Counter(pair.other.count("/") for pair in near).most_common(1)[0]
+    alike = [pair for pair in near if pair.other.count("/") == depth]
     examples = alike[:: max(1, len(alike) // MOST_EXAMPLES)]
     known: dict[str, list[str]] = {name: [levels.of(pair.case)[name] for pair in examples] for name in levels.places}
     names = [_name_of(pair, of_cases) for pair in examples]

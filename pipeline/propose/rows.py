@@ -15,9 +15,14 @@ _OBJECTS = ("objects", "annotations", "boxes")
 _TEXTS = ("text", "report", "question", "caption", "findings", "impression", "note", "abstract")
 
 
-def guesses(seen: Seen) -> Iterator[Guess]:
-    """Yield what a folder may be whose cases are rows."""
-    for guess in (_arrays(seen), _parquet(seen), _texts(seen)):
+def guesses(seen: Seen, alone: bool) -> Iterator[Guess]:
+    """Yield what a folder may be whose cases are rows.
+
+    Args:
+        seen: The folder.
+        alone: Nothing but tables lies there: they may hold texts.
+    """
+    for guess in (_arrays(seen), _parquet(seen), _texts(seen) if alone else None):
         if guess:
             yield guess
 

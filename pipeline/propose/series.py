@@ -20,8 +20,12 @@ from pipeline.vocabulary import Vocabulary
 SLICES = frozenset(("CT", "MR", "PT"))
 """Modalities whose files are slices of a volume."""
 MARKS = {"SEG": "seg", "RTSTRUCT": "rtstruct"}
-NO_PICTURES = frozenset("RTPLAN RTDOSE RTRECORD SR PR KO REG FID RWV ANN DOC PLAN STAIN SMR AU ECG".split())
+NO_PICTURES = frozenset(
+    ("RTPLAN", "RTDOSE", "RTRECORD", "PLAN", "SR", "PR", "KO", "REG", "FID", "RWV", "ANN", "DOC", "STAIN", "SMR", "ECG")
+)
 MOST_HEADERS = 400
+MOST_NAMED = 8
+"""Files that are named one by one where they are no pictures."""
 
 
 class Alike(NamedTuple):
@@ -41,20 +45,34 @@ def bases(seen: Seen, vocabulary: Vocabulary) -> Iterator[Base]:
     pictures = [group for group in groups if group.code not in MARKS and group.code not in NO_PICTURES]
     if not pictures:
         return
-    volumes = [group for group in pictures if _is_series(group, pictures)]
+    volumes = [group for group in pictures if _is_series(group, groups)]
     if 2 * sum(len(group.paths) for group in volumes) >= sum(len(group.paths) for group in pictures):
         base = _series(volumes, groups, vocabulary)
     else:
         paths = sorted(path for group in pictures for path in group.paths)
         files = case_files.described(paths, case_files.whole(paths), vocabulary)
-        base = Base(files, {"cases": case_files.cases(files, form="series")})
-    yield base._replace(keys={**base.keys, **_modality(pictures, vocabulary)})
+        deep = any(group.code in SLICES for group in pictures)
+        base = Base(files, {"cases": case_files.cases(files, form="series")}, deep=deep)
+    exclude = _exclude(base.files, [group for group in groups if group not in pictures])
+    keys = {**base.keys, "cases": {**base.keys["cases"], **({"exclude": exclude} if exclude else {})}}
+    yield base._replace(keys={**keys, **_modality(pictures, vocabulary)})
 
 
-def _is_series(group: Alike, pictures: Sequence[Alike]) -> bool:
-    """Return whether files are slices: of a modality that has them, and most of what their folder holds."""
-    beside = sum(len(other.paths) for other in pictures if other.folder == group.folder)
-    return group.code in (*SLICES, "") and len(group.paths) > 1 and 2 * len(group.paths) >= beside
+def _is_series(group: Alike, groups: Sequence[Alike]) -> bool:
+    """Return whether files are slices: of a modality that has them, and most pictures of their folder, or marked."""
+    near = [other for other in groups if other.folder == group.folder]
+    beside = sum(len(other.paths) for other in near if other.code not in (*MARKS, *NO_PICTURES))
+    marked = any(other.code in MARKS for other in near)
+    return group.code in (*SLICES, "") and (len(group.paths) > 1 or marked) and 2 * len(group.paths) >= beside
+
+
+def _exclude(files: Files, others: Sequence[Alike]) -> list[str]:
+    """Return templates of what fits the templates of cases and is no picture."""
+    stray = case_files.strays(files.match, (), [path for group in others for path in group.paths])
+    if len(stray) <= MOST_NAMED:
+        return [patterns.literal(path) for path in stray]
+    shapes = {re.sub("[0-9]+", "*", path.rpartition("/")[2]) for path in stray}
+    return [f"**/{patterns.literal(shape)}" for shape in sorted(shapes)]
 
 
 def _groups(seen: Seen) -> list[Alike]:
@@ -105,7 +123,7 @@ def _series(volumes: Sequence[Alike], groups: Sequence[Alike], vocabulary: Vocab
         marks = sorted(path for group in groups if group.code == code for path in group.paths)
         part = _marking(kind, marks, files) if marks else None
         parts += [part] if part else []
-    return Base(files, keys, parts, tuple(assumed))
+    return Base(files, keys, parts, tuple(assumed), True)
 
 
 def _own(above: Levels) -> int:
@@ -135,7 +153,7 @@ def _marking(kind: str, marks: Sequence[str], files: Files) -> Part | None:
     counts = Counter(pair.case for pair in found)
     once = [pair for pair in found if counts[pair.case] == 1]
     if not once:
-        once = [min(found)] if found else []
+        once = sorted(found, key=lambda pair: (len(pair.other), pair.other))[:1]
     beside = pairs.path_of(once, files.names, files.levels, "")
     if beside is None or beside.label:
         return None

@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.propose.levels import folders
-from pipeline.propose.words import Key
+from pipeline.propose.words import SEQUENCES, Key
 from sources.listing import built_in
 
-SEQUENCES = frozenset(
-    "t1 t1w t1c t1ce t1gd t1n t1post t2 t2w t2f t2star flair pd pdw dwi adc hbv b0 dce swi tof mra fa md "
-    "ct cta ctp ncct cect pet suv".split()
-)
-"""Words for what a volume shows of a body, as files are called."""
 MOST = 8
 
 

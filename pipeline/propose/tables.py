@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.errors import UserError
+from pipeline.propose import naming
 from pipeline.propose.files import Part
 from pipeline.propose.folder import Seen
 from pipeline.propose.guess import Keys
@@ -15,6 +16,7 @@ from pipeline.records import Case
 from pipeline.vocabulary import Vocabulary
 from sources import sheets
 from sources.cells import Row
+from sources.templates import fill
 
 MOST_ROWS = 200_000
 MOST_LABELS = 60
@@ -51,6 +53,8 @@ class Joined(NamedTuple):
     assumed: tuple[str, ...]
     share: float
     """Of the cases that have a row."""
+    licensed: bool
+    """It may have a licence for each picture."""
 
 
 class Sheet(NamedTuple):
@@ -93,14 +97,18 @@ def _joined(name: str, path: str, cases: Sequence[Case], seen: Seen, vocabulary:
         return None
     column, match, strip, share = key
     table: Keys = {"path": path, "key": column, "match": match, **({"strip": strip} if strip else {}), **sheet.more}
-    used = _only(sheet, column, match, strip, cases)
+    used = _only(sheet, key, cases)
     parts = tuple(_parts(name, used, column, vocabulary, cases))
     patient = next((c for c in sheet.columns if not _PATIENT.isdisjoint(words(c)) and c != column), None)
     group = f"{{{name}.{patient}}}" if patient and share > 0.9 and all(used.column(patient)) else None
     said = [f"table {name}: column {column!r} is {match} of a case"]
     said += [f"column {patient!r} of table {name} is the patient"] if group else []
-    table |= {} if parts else {"lists_cases": "false"}
-    return Joined(name, table, parts, group, (*said, *(text for part in parts for text in part.assumed)), share)
+    license = next((c for c in sheet.columns if {"license", "licence"} & set(words(c))), None)
+    said += [f"column {license!r} of table {name} may be each picture's own licence"] if license else []
+    if not parts or 2 * len(used.rows) < len(sheet.rows):
+        table["lists_cases"] = "false"
+    told = (*said, *(text for part in parts for text in part.assumed))
+    return Joined(name, table, parts, group, told, share, license is not None)
 
 
 # ---- reading, joining
@@ -164,7 +172,19 @@ def _key(sheet: Sheet, cases: Sequence[Case]) -> _Key | None:
             worth = max(share, 0.9 * len(hits) / len(cells))
             if worth >= 0.5 and (best is None or (worth, -order) > best[:2]):
                 best = worth, -order, _Key(column, f"{{{name}}}", strip, share)
-    return best[2] if best else None
+    return best[2] if best else _key_of_paths(sheet, cases)
+
+
+def _key_of_paths(sheet: Sheet, cases: Sequence[Case]) -> _Key | None:
+    """Return the column whose cells end in the names of cases' files and begin with folders of theirs."""
+    named = naming.by_name(cases)
+    for column in sheet.columns:
+        cells = sorted({cell for cell in sheet.column(column) if "/" in cell})
+        found = [(cell, case) for cell in cells if (case := naming.case_of(cell, "", named)) is not None]
+        match = naming.match(found) if 2 * len(found) >= max(2, len(cells)) else None
+        if match and "{" in match:
+            return _Key(column, match, "", len({case.id for _, case in found}) / len(cases))
+    return None
 
 
 def _prefix(cells: set[str], paths: set[str]) -> str:
@@ -178,11 +198,11 @@ def _prefix(cells: set[str], paths: set[str]) -> str:
     return ""
 
 
-def _only(sheet: Sheet, column: str, match: str, strip: str, cases: Sequence[Case]) -> Sheet:
+def _only(sheet: Sheet, key: _Key, cases: Sequence[Case]) -> Sheet:
     """Return the rows that speak of a case."""
-    wanted = {case.captures[match[1:-1]] for case in cases}
-    place = sheet.columns.index(column)
-    return sheet._replace(rows=tuple(row for row in sheet.rows if row[place].removeprefix(strip) in wanted))
+    wanted = {fill(key.match, case.captures) for case in cases}
+    place = sheet.columns.index(key.column)
+    return sheet._replace(rows=tuple(row for row in sheet.rows if row[place].removeprefix(key.strip) in wanted))
 
 
 # ---- what it says
@@ -199,16 +219,25 @@ def _parts(name: str, sheet: Sheet, key: str, vocabulary: Vocabulary, cases: Seq
     if boxes:
         of = {"label_column": label} if label else {"label": "object"}
         ask = {} if label else {"label": "what is in the boxes"}
-        box = [folded[column] for column in boxes]
-        yield Part({"kind": "boxes", "table": name, "box": box, "format": _BOXES[boxes], **of}, (), (), ask)
+        keys: Keys = {"kind": "boxes", "table": name, "box": [folded[column] for column in boxes]}
+        yield Part({**keys, "format": _BOXES[boxes], **of, **_of_boxes(folded, boxes)}, (), (), ask)
         return
-    truth = _truth(sheet, key)
+    truth = [column for column in _truth(sheet, key) if column != label]
     if len(truth) > 1:
         yield Part({"kind": "multilabel", "table": name, "columns": truth}, (), (
             f"columns of table {name} with 1, 0, -1 or nothing are labels, -1 is uncertain",
         ))  # fmt: skip
-    elif label:
+    if label:
         yield Part(_classes(name, sheet, label), (), (f"column {label!r} of table {name} is the label",))
+
+
+def _of_boxes(folded: Mapping[str, str], boxes: Sequence[str]) -> Keys:
+    """Return the columns of the picture's size and of the person who drew, where there are any."""
+    sides = [folded[side] for side in ("width", "height") if side in folded and side not in boxes]
+    reader = next(
+        (folded[one] for one in ("radid", "reader", "readerid", "annotator", "annotatorid") if one in folded), None
+    )
+    return {**({"size": sides} if len(sides) == 2 else {}), **({"reader": reader} if reader else {})}
 
 
 def _spheres(name: str, folded: Mapping[str, str], cases: Sequence[Case]) -> Part | None:
@@ -238,12 +267,12 @@ def _label(sheet: Sheet, key: str, vocabulary: Vocabulary) -> str | None:
     for place, column in enumerate(sheet.columns):
         said = set(words(column))
         values = [value for value in _values(sheet.column(column)) if value]
-        few = 1 <= len(values) <= MOST_LABELS and len(values) <= max(2, 0.6 * len(sheet.rows))
+        few = 0 < len(values) <= MOST_LABELS and len(values) <= max(2, 0.6 * len(sheet.rows))
         if column == key or not few or (not said.isdisjoint(_NO_LABEL) and said.isdisjoint(_LABEL)):
             continue
         share = known(values, vocabulary)
         named = not said.isdisjoint(_LABEL)
-        if named or share >= 0.5:
+        if (named and len(values) > 1) or share >= 0.5:
             worth[column] = (share >= 0.5, named, share, len(values) > 1, -place)
     return max(worth, key=lambda column: worth[column]) if worth else None
 

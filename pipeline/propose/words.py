@@ -12,8 +12,8 @@ def _set(text: str) -> frozenset[str]:
 
 
 MASK = _set(
-    "mask masks label labels lbl seg segs segmentation segmentations segmented gt groundtruth ground truth manual "
-    "annotation annotations annot derivatives"
+    "mask masks label labels lbl seg segs segmentation segmentations segmented gt groundtruth groundtruths ground "
+    "truth truths manual annotation annotations annot derivatives"
 )
 IMAGE = _set(
     "image images img imgs imaging picture pictures photo photos frame frames raw original originals input inputs "
@@ -21,6 +21,11 @@ IMAGE = _set(
 )
 ROLES = MASK | IMAGE
 SPLITS = frozenset((*trees.SPLITS, "dev", "eval", "tr", "ts"))
+SEQUENCES = _set(
+    "t1 t1w t1c t1ce t1gd t1n t1post t2 t2w t2f t2star flair pd pdw dwi adc hbv b0 dce swi tof mra fa md "
+    "ct cta ctp ncct cect pet suv"
+)
+"""What a volume shows of a body, as files are called."""
 JUNK = _set("doc docs figure figures screenshot screenshots thumbnail thumbnails thumbs assets preview")
 """Folders whose pictures are about a data set, not of it."""
 
@@ -116,6 +121,8 @@ def looks_like_ids(names: Sequence[str]) -> bool:
     (True, False, False)
     """
     shapes = {re.sub("[0-9]+", "#", name) for name in names}
+    if all(re.match("(sub|ses)-", name) for name in names):  # BIDS
+        return True
     if len(names) < 2 or all(re.fullmatch("[0-9]", name) for name in names):
         return False
     numbered = [name for name in names if re.search("[0-9]", name)]

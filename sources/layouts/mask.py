@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from pipeline.errors import Unusable
 from pipeline.records import Case, Origin
-from sources import templates
+from sources import readers, templates
 from sources.annotation import Given, MaskFile, MaskPictures
 from sources.descriptor import AnnotationSpec, Texts
 
@@ -127,8 +127,12 @@ def read(spec: Spec, case: Case, given: Given) -> MaskPictures | None:
     if len({tuple(sorted(captures.items())) for captures in captured}) < len(files):
         why = f"{len(files)} files fit the masks' path; add captures that tell them apart"
         raise Unusable("ambiguous_annotation", why)
-    both = zip(files, captured, strict=True)
-    return MaskPictures(tuple(_mask(spec, file, {**case.captures, **captures}) for file, captures in both))
+    known = [{**case.captures, **captures} for captures in captured]
+    names = readers.pseudonyms(captures["reader"] for captures in known if "reader" in captures)
+    both = zip(files, known, strict=True)
+    return MaskPictures(
+        tuple(_mask(spec, file, captures, names.get(captures.get("reader", ""))) for file, captures in both)
+    )
 
 
 def _captured(spec: Spec, file: str, case: Case) -> dict[str, str]:
@@ -136,8 +140,7 @@ def _captured(spec: Spec, file: str, case: Case) -> dict[str, str]:
     return next((captures for _, captures in templates.find(spec.path, [file], case.captures)), {})
 
 
-def _mask(spec: Spec, file: str, captures: dict[str, str]) -> MaskFile:
-    reader = captures.get("reader")
+def _mask(spec: Spec, file: str, captures: dict[str, str], reader: str | None) -> MaskFile:
     if spec.encoding == "colour":
         colours = {_rgb(colour): raw for colour, raw in spec.colours.items()}
         return MaskFile(file, spec.array, colours=colours, reader=reader)

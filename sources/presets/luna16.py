@@ -37,6 +37,7 @@ def fill(root: Path, said: Mapping[str, Any]) -> dict[str, Any]:
                 "diameter": "diameter_mm",
                 "label": "lung nodule",
                 "complete": "true",
+                "labels": {"lung nodule": "lung nodule"},
             }
         ],
         "display": {"window": "lung"},

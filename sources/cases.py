@@ -63,8 +63,11 @@ def plan(descriptor: Descriptor, root: Path) -> CasePlan:
             **dict(joins.tabled_notes(tabled, joined, found.captures)),
         }
         by_role = {"image": found.files, **dict(_per_case(descriptor.specs, paths, found.captures)), **of_all}
+        voxels = listing.companions((path for role in by_role.values() for path in role), paths)
+        by_role |= {"voxels": voxels} if voxels else {}
         claimed.update(path for role in by_role.values() for path in role)
         cases.append(_case(descriptor, found, by_role, notes, problem))
+    claimed |= listing.excluded(descriptor, paths)
     cases += _absent(descriptor, joined, shared, paths, claimed, {case.id for case in cases})
     cases.sort(key=lambda case: case.id)
     unclaimed = tuple(path for path in paths if path not in claimed)

@@ -1,10 +1,11 @@
 """Which files of a folder are cases: what their paths capture, and which of them are one case."""
 
+import bisect
 import itertools
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +107,23 @@ def matching(spec: Cases, paths: Sequence[str]) -> Iterator[tuple[str, dict[str,
             if found is not None:
                 yield path, {**built_in(path), **found}
                 break
+
+
+def excluded(descriptor: Descriptor, paths: Sequence[str]) -> set[str]:
+    """Return the files that the descriptor says are no pictures, or no annotations."""
+    said = [*descriptor.cases.exclude, *(one for spec in descriptor.specs for one in getattr(spec, "exclude", ()))]
+    return {path for path in paths if any(templates.match(one, path) is not None for one in said)} if said else set()
+
+
+HEADERS, VOXELS = (".mhd", ".nhdr"), (".raw", ".zraw", ".raw.gz", ".img", ".img.gz", ".gz")
+"""Suffixes of headers, and of the file beside one that holds its voxels."""
+
+
+def companions(headers: Iterable[str], paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the files with the voxels of detached headers: a case changes when they do."""
+    stems = [path.rpartition(".")[0] for path in headers if path.lower().endswith(HEADERS)]
+    named = (stem + suffix for stem in stems for suffix in VOXELS)
+    return tuple(name for name in named if (at := bisect.bisect_left(paths, name)) < len(paths) and paths[at] == name)
 
 
 def files(descriptor: Descriptor, paths: Sequence[str]) -> Listed:

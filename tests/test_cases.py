@@ -97,7 +97,7 @@ def test_several_templates_and_exclusions(data_set):
     yaml = 'cases: {match: ["a/{stem}.png", "b/{stem}.jpg"], exclude: "**/*_mask.png"}'
     found = data_set(yaml, {"a/x.png": PIXELS, "a/x_mask.png": PIXELS, "b/y.jpg": PIXELS}).plan()
     assert [case.id for case in found.cases] == ["a/x", "b/y"]
-    assert found.unclaimed == ("a/x_mask.png",)
+    assert found.unclaimed == ()  # the descriptor speaks of the mask: it is none of its pictures
 
 
 def test_a_table_is_joined_by_key(data_set):
@@ -524,3 +524,28 @@ def test_a_layout_from_outside_may_use_every_cell(data_set, tmp_path, monkeypatc
     yaml = TABLE.partition("annotations")[0] + "annotations: [{kind: outside.py}]"
     toy = data_set(yaml, {"img/a.png": PIXELS, "t.csv": "image,patient,finding\na,p1,normal\n"})
     assert [record.regions[0].label for record in toy.records()] == ["normal"]
+
+
+def test_the_voxels_beside_a_header_belong_to_its_case(data_set):
+    yaml = """
+cases: {match: "{stem}.mhd", id: "{stem}"}
+annotations: [{kind: labelmap, path: "seg/{stem}.mhd", labels: {1: liver}}]
+"""
+    files = {"a.mhd": "x", "a.raw": "1", "seg/a.mhd": "x", "seg/a.zraw": "2", "b.raw": "3"}
+    toy = data_set(yaml, files)
+    (case,) = toy.plan().cases
+    assert case.files["voxels"] == ("a.raw", "seg/a.zraw")
+    assert toy.plan().unclaimed == ("b.raw",)
+    before = fingerprint(case, toy.root)
+    (toy.root / "a.raw").write_text("changed")
+    assert fingerprint(toy.plan().cases[0], toy.root) != before
+
+
+def test_excluded_files_are_spoken_of(data_set):
+    yaml = """
+cases: {match: "{stem}.png", id: "{stem}", exclude: "*_preview.png"}
+annotations: [{kind: mask, path: "mask/{stem}_{n}.png", label: liver, exclude: "mask/*_all.png"}]
+"""
+    toy = data_set(yaml, {"a.png": "x", "a_preview.png": "x", "mask/a_1.png": "x", "mask/gone_all.png": "x"})
+    assert [case.id for case in toy.plan().cases] == ["a"]
+    assert toy.plan().unclaimed == ()

@@ -73,10 +73,11 @@ def test_texts_are_found_within_what_is_packed_and_encoded(tmp_path):
 # ---- a whole run
 
 
-def test_a_run_writes_and_prints_none_of_it(tmp_path, capfd):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_writes_and_prints_none_of_it(tmp_path, capfd, workers):
     files = [str(planted.write(tmp_path / "data", name)) for name in NAMES]
     run = tmp_path / "run"
-    assert main(["run", *files, "--out", str(run), "--workers", "1"]) == 0
+    assert main(["run", *files, "--out", str(run), "--workers", workers]) == 0
     assert main(["report", str(run)]) == 0
     said = capfd.readouterr()
     assert tokens_in((said.out + said.err).encode()) == set()
@@ -155,7 +156,8 @@ def test_a_damaged_file_is_not_quoted(tmp_path, capfd, name, damage):
     for n, files in enumerate((hurt, {**whole, **dict(list(hurt.items())[::2])})):
         folder = tmp_path / f"{n}"
         source, run = str(planted.write(folder, name, files=files)), folder / "run"
-        assert main(["ingest", str(run), source, "--workers", "1"]) in (0, 2)
+        status = main(["ingest", str(run), source, "--workers", "1"])
+        assert status == 2 or (status == 0 and (damage is not cut or n or rows(run, "rejected/ingest")))
         said = capfd.readouterr()
         assert tokens_in((said.out + said.err).encode()) == set()
         assert not run.exists() or leaks(run) == {}

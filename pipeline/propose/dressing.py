@@ -11,6 +11,7 @@ from pipeline.propose.levels import known
 from pipeline.propose.tables import Joined
 from pipeline.records import Case
 from pipeline.vocabulary import Vocabulary
+from sources.templates import captures_of
 
 _KINDS = ("coco", "voc", "labelme", "cvat", "labelstudio", "yolo", "aperio", "intervals")
 """Of two that speak of the same cases, the former is taken."""
@@ -61,7 +62,8 @@ def _classes(base: Base, joined: Sequence[Joined], vocabulary: Vocabulary) -> li
 def _guess(base: Base, parts: Sequence[Part], joined: Sequence[Joined], also: tuple[str, ...] = ()) -> Guess:
     used = _used(joined)
     every = [*parts, *(part for one in used for part in one.parts)]
-    group = next((one.group for one in used if one.group), None) or _patient(base)
+    patient = _patient(base)
+    group = next((one.group for one in used if one.group), patient)
     keys: Keys = {**base.keys, "cases": {**base.keys["cases"], **({"group": group} if group else {})}}
     if used:
         keys["tables"] = {one.name: one.table for one in used}
@@ -76,6 +78,7 @@ def _guess(base: Base, parts: Sequence[Part], joined: Sequence[Joined], also: tu
         ask["cases.group"] = ASK_GROUP.format(f'"{{{base.files.captures[-1]}}}"')
     told = [
         *base.assumed,
+        *([f"{group} is a patient: pictures of one stay in one split"] if group and group == patient else []),
         *(text for part in parts for text in part.assumed),
         *(text for one in used for text in one.assumed),
     ]
@@ -85,15 +88,14 @@ def _guess(base: Base, parts: Sequence[Part], joined: Sequence[Joined], also: tu
 
 def _patient(base: Base) -> str | None:
     """Return the folders that may be a patient each: many, with some of the cases in each."""
-    taken, parts = list[str](), [path.split("/") for path in base.files.paths]
-    for name, place in base.files.levels.places.items():
-        if name in ("split", "class"):
-            continue
+    above, taken = base.files.levels, list[str]()
+    paths = [path.split("/") for path in base.files.paths if path.count("/") == above.depth]
+    for name in (name for name in above.places if name not in ("split", "class")):
         taken.append(name)
-        places = [base.files.levels.places[one] for one in taken]
-        groups = len({tuple(part[at] for at in places) for part in parts if len(part) > place})
-        if groups >= _FEWEST_PATIENTS and 1 < len(parts) / groups <= _MOST_OF_A_PATIENT:
-            return "/".join(f"{{{one}}}" for one in taken)
+        groups = len({tuple(path[above.places[one]] for one in taken) for path in paths})
+        if groups >= _FEWEST_PATIENTS and 1 < len(paths) / groups <= _MOST_OF_A_PATIENT:
+            shared = all(set(taken) <= captures_of(match) for match in base.files.match)
+            return "/".join(f"{{{one}}}" for one in taken) if shared else None
     return None
 
 

@@ -125,10 +125,28 @@ def cases(files: Files, exclude: Sequence[str] = (), form: str | None = None, na
     found: Keys = {"match": files.match[0] if len(files.match) == 1 else list(files.match)}
     if form:
         found["form"] = form
-    if named and files.captures and all(set(files.captures) <= templates.captures_of(one) for one in files.match):
+    if named and files.captures and _tell_apart(files):
         found["id"] = "/".join(f"{{{name}}}" for name in files.captures)
     elif len({path.removesuffix(built_in(path)["suffix"]) for path in files.paths}) < len(files.paths):
         found["id"] = "{path}"
     if exclude:
         found["exclude"] = list(exclude)
     return found
+
+
+def _tell_apart(files: Files) -> bool:
+    """Return whether what is captured of each file is so of no other."""
+    found = set[tuple[str, ...]]()
+    for path in files.paths:
+        matches = (templates.match(template, path) for template in files.match)
+        captures = next((match for match in matches if match is not None), None)
+        if captures is None or not set(files.captures) <= set(captures):
+            return False
+        found.add(tuple(captures[name] for name in files.captures))
+    return len(found) == len(files.paths)
+
+
+def anything(paths: Sequence[str]) -> Keys:
+    """Return the key `cases` for files wherever they lie and whatever they are called."""
+    suffixes = sorted({built_in(path)["suffix"] for path in paths})
+    return {"match": [f"**/{{stem}}{patterns.literal(suffix)}" for suffix in suffixes], "id": "{path}"}

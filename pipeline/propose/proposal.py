@@ -1,14 +1,14 @@
 """`medgloss init FOLDER`: try what a folder may be, and write the descriptor that explains most of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import vocabulary as vocabularies
 from pipeline.errors import UserError
-from pipeline.propose import dressing, folder, images, presets, rows, series, writing
+from pipeline.propose import dressing, files, folder, images, presets, rows, series, writing
 from pipeline.propose.folder import DATA, Seen
-from pipeline.propose.guess import Tried, tried
+from pipeline.propose.guess import Guess, Tried, tried
 from pipeline.vocabulary import Vocabulary
 
 ENOUGH = 0.75
@@ -55,22 +55,25 @@ def _told(seen: Seen) -> str:
     return ", ".join(counts) or "no files"
 
 
-def _tried(seen: Seen, vocabulary: Vocabulary) -> Iterator[Tried]:
-    """Yield the guesses that fit: presets, and the rest where none of these explains most of the folder."""
-    enough = False
-    for guess in presets.guesses(seen):
-        one = tried(guess, seen)
-        if one and one.pictured:
-            enough = enough or one.score >= ENOUGH
-            yield one
-    if enough:
-        return
+def _tried(seen: Seen, vocabulary: Vocabulary) -> list[Tried]:
+    """Return the guesses that fit: presets, and the rest where none of these explains most of the folder."""
+    found = _fitting(presets.guesses(seen), seen)
+    if any(one.score >= ENOUGH for one in found):
+        return found
     for base in (*images.bases(seen, vocabulary), *series.bases(seen, vocabulary)):
-        fitting = (tried(guess, seen) for guess in dressing.guesses(base, seen, vocabulary))
-        found = next((one for one in fitting if one and one.pictured), None)
-        if found:
-            yield found
-    for guess in rows.guesses(seen, alone=not seen.of(*DATA)):
-        one = tried(guess, seen)
-        if one and one.pictured:
-            yield one
+        of_base = (tried(guess, seen) for guess in dressing.guesses(base, seen, vocabulary))
+        first = next((one for one in of_base if one and one.pictured), None)
+        found += [first] if first else []
+    found += _fitting(rows.guesses(seen, alone=not seen.of(*DATA)), seen)
+    return found or _fitting(_last_resort(seen), seen)
+
+
+def _fitting(guesses: Iterable[Guess], seen: Seen) -> list[Tried]:
+    return [one for guess in guesses if (one := tried(guess, seen)) and one.pictured]
+
+
+def _last_resort(seen: Seen) -> Iterator[Guess]:
+    """Yield the guess that every file of the form that most have is a case."""
+    form = max(("picture", "volume", "series", "video"), key=lambda one: len(seen.of(one)))
+    if seen.of(form):
+        yield Guess("no annotation", {"cases": {**files.anything(seen.of(form)), "unlabelled": "keep"}})

@@ -93,3 +93,21 @@ def test_where_something_unknown_is_seen_nothing_is_said_to_be_absent(data_set, 
     files = {"a.txt": f"0 {box}\n", "b.txt": f"0 {box}\n7 {box}\n", "a.jpg": image, "b.jpg": image}
     found = {record.case: record.annotated for record in data_set(UNKNOWN, files, modality="microscopy").records()}
     assert found == {"a": ("red_blood_cell", "white_blood_cell"), "b": ("red_blood_cell",)}
+
+
+@pytest.mark.parametrize(("side", "kept"), [(9, []), (11, [121.0])])
+def test_under_a_microscope_px_count_and_not_mm(data_set, lps_nifti, side, kept):
+    array, mask = (
+        np.random.default_rng(0).integers(0, 99, (40, 40, 2)).astype(np.int16),
+        np.zeros((40, 40, 2), np.uint8),
+    )
+    mask[4 : 4 + side, 4 : 4 + side, 1] = 1
+    spacing = (0.01, 0.01, 0.03)
+    files = {"a.nii.gz": lps_nifti(array, spacing), "seg/a.nii.gz": lps_nifti(mask, spacing)}
+    yaml = """
+cases: {match: "{stem}.nii.gz", id: "{stem}"}
+annotations: [{kind: labelmap, path: "seg/{stem}.nii.gz", labels: {1: cell}}]
+"""
+    toy = data_set(yaml, files, modality="microscopy")
+    assert [region.area_px for record in toy.records() for region in record.regions] == kept
+    assert [row.reason for row in toy.rejected() if row.level == "region"] == ([] if kept else ["too_small"])

@@ -285,7 +285,7 @@ def _init(options: argparse.Namespace) -> int:
         raise UserError(f"{out}: {'is there already' if out.exists() else 'should end in .yaml'}; name another file")
     found = propose(options.folder, out.absolute().parent)
     write_file(out, found.text.encode())
-    print(f"{out}: {found.name}, {found.cases} cases; edit the lines with say:, then medgloss check {out}")
+    print(f"{out}: {found.name}, cases: {found.cases}; edit the lines with say:, then medgloss check {out}")
     return 0
 
 

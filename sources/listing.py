@@ -41,25 +41,38 @@ class Listed(NamedTuple):
     """What their captures may be called."""
 
 
-JUNK = ("Thumbs.db", "desktop.ini", "ehthumbs.db")
-"""What Windows leaves in folders of pictures."""
+JUNK = ("Thumbs.db", "desktop.ini", "ehthumbs.db", "lost+found")
+"""What systems leave in folders of pictures."""
 
 
 def walk(root: Path) -> templates.Paths:
     """List the files below a folder, relative, sorted, without hidden ones, macOS's `._` shadows and other junk.
 
     Raises:
-        UserError: No such folder.
+        UserError: No such folder, or one below it that may not be listed.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; say where the data is with --data or --root")
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(folder).relative_to(root).as_posix()
-        start = "" if below == "." else f"{below}/"
-        found += [start + name for name in files if not name.startswith(".") and name not in JUNK]
+    found, folders = list[str](), [""]
+    while folders:
+        below = folders.pop()
+        try:
+            with os.scandir(root / below) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name in JUNK:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{below}{entry.name}/")
+                    elif _is_listed(entry):
+                        found.append(below + entry.name)
+        except OSError as error:
+            raise UserError(f"{root / below}: {error.strerror}; what lies in it would be missing") from None
     return templates.Paths(sorted(found))
+
+
+def _is_listed(entry: os.DirEntry[str]) -> bool:
+    """Files, and links that lead nowhere: those are cases that can not be read. No pipes, no links to folders."""
+    return not Path(entry.path).is_dir() if entry.is_symlink() else entry.is_file()
 
 
 def safe(text: str) -> str:

@@ -46,7 +46,7 @@ def listed(descriptor: Descriptor, paths: Sequence[str], root: Path, used: froze
     spec = descriptor.cases
     assert spec.rows is not None
     wanted = None if used is None else frozenset(name[4:] for name in used if name.startswith("row."))
-    cases, damaged = dict[str, Found](), dict[str, Found]()
+    cases, damaged, without = dict[str, Found](), dict[str, Found](), ""
     names = {*templates.BUILT_IN, "row", *templates.captures_of(spec.rows.image or "")}
     names.update(name for match in spec.match for name in templates.captures_of(match))
     for path, captures in listing.matching(spec, paths):
@@ -63,6 +63,9 @@ def listed(descriptor: Descriptor, paths: Sequence[str], root: Path, used: froze
                         )
         except Unusable as error:
             damaged[file_id] = Found(file_id, (path,), captures, problem=(error.reason, f"its rows: {error.detail}"))
+            without = without or (f"{path}: {error.detail}" if error.reason == "missing_column" else "")
+    if without and not cases:  # the descriptor names what none of the files has
+        raise UserError(without)
     for found in damaged.values():
         found.captures.update({name: "" for name in names if name not in found.captures})
     return Listed({**damaged, **cases}, frozenset(names))
@@ -136,7 +139,7 @@ def _refuse_pointer(file: Path) -> None:
 def _of_parquet(file: Path, path: str, image: str | None, wanted: frozenset[str] | None) -> Part:
     found = parquet_files.described(file)
     if image is not None and image not in found.every:
-        raise UserError(f"{path}: rows.image: no column {image!r}{did_you_mean(image, found.every)}")
+        raise Unusable("missing_column", f"rows.image: no column {image!r}{did_you_mean(image, found.every)}")
     _check_count(found.rows, file)
     columns = tuple(column for column in found.columns if column != image)
     taken = tuple(column for column in columns if wanted is None or column in wanted)
@@ -161,7 +164,7 @@ def _of_arrays(
     names = sorted(members)
     pictures = {"": dict[str, str]()} if npz.is_npy(file) else dict(templates.find(image, names, captures))
     if not pictures:
-        raise UserError(f"{path}: rows.image: no member fits {image!r}{did_you_mean(image, names)}")
+        raise Unusable("missing_column", f"rows.image: no member fits {image!r}{did_you_mean(image, names)}")
     for name, found in pictures.items():
         count = _count(members[name], name, path)
         _check_count(count, file)
@@ -177,9 +180,8 @@ def _of_arrays(
 
 def _count(pictures: npz.Member, name: str, path: str) -> int:
     if len(pictures.shape) < 3:
-        raise UserError(
-            f"{path}: rows.image: {name or 'it'} has the shape {pictures.shape}; rows of pictures have 3 or 4"
-        )
+        said = f"{name or 'it'} has the shape {pictures.shape}; rows of pictures have 3 or 4"
+        raise Unusable("missing_column", f"rows.image: {said}")
     if not pictures.row_bytes:
         raise Unusable("undecodable", f"pictures without pixels: shape {pictures.shape}")
     return pictures.shape[0]

@@ -15,7 +15,15 @@ import pyarrow.parquet as pq
 import pydicom
 import SimpleITK as sitk
 from PIL import Image
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 from test_contours import struct as rtstruct
 from test_dicom_pixels import dicom_file
 from test_segments import seg_of
@@ -126,6 +134,19 @@ def film(syntax: Any = None, **tags: Any) -> bytes:
     return written(write, "a.dcm")
 
 
+def packed_film(codestream: bytes, syntax: Any) -> bytes:
+    """A film whose only frame is a codestream."""
+
+    def write(path: Path) -> None:
+        dataset = pydicom.dcmread(dicom_file(GREY, path))
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.PixelData = encapsulate([codestream])
+        dataset["PixelData"].VR = "OB"
+        dataset.save_as(path)
+
+    return written(write, "a.dcm")
+
+
 def ct_slices() -> list[pydicom.Dataset]:
     place = {"PixelSpacing": [1.5, 1.5], "SliceThickness": 3.0}
     return [ct_slice(n, HU[n], (0, 0, 3.0 * n), **place) for n in range(len(HU))]
@@ -216,6 +237,8 @@ def forms() -> dict[str, Form]:
         "film": pictures("{}.dcm", film()),
         "film rle": pictures("{}.dcm", film(RLELossless)),
         "film jpeg-ls": pictures("{}.dcm", film(JPEGLSLossless)),
+        "film jpeg": pictures("{}.dcm", packed_film(encoded(GREY, "JPEG"), JPEGBaseline8Bit)),
+        "film jpeg 2000": pictures("{}.dcm", packed_film(encoded(GREY, "JPEG2000", no_jp2=True), JPEG2000Lossless)),
         "film deflated": pictures("{}.dcm", film(DeflatedExplicitVRLittleEndian)),
         "film implicit": pictures("{}.dcm", film(ImplicitVRLittleEndian)),
         "series": on_series("{kind: classes, value: pneumonia}", None),

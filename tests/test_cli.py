@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
+from pipeline.strict import load_yaml
 
 
 @pytest.fixture
@@ -150,7 +151,19 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for command in ("run", "plan", "check", "preview", "list", "report", "demo-data", "doctor", "ingest", "export"):
+    for command in (
+        "run",
+        "plan",
+        "init",
+        "check",
+        "preview",
+        "list",
+        "report",
+        "demo-data",
+        "doctor",
+        "ingest",
+        "export",
+    ):
         assert f"\n    {command}" in shown
 
 
@@ -161,6 +174,35 @@ def test_list_schema_and_doctor_print(capsys):
     assert '"medgloss/1"' in capsys.readouterr().out
     assert main(["doctor"]) in (0, 1)
     assert "python: 3." in capsys.readouterr().out
+
+
+def test_init_proposes_a_descriptor_that_check_opens(capsys, tmp_path, demo):
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(demo / "blood"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: coco, cases: 12; edit the lines with say:")
+    assert "unknown modality 'SAY which" in refused(capsys, "check", str(out))
+    lines = [line if "SAY" not in line else "modality: microscopy" for line in out.read_text().splitlines()]
+    out.write_text("\n".join(lines))
+    assert main(["check", str(out)]) == 0
+    assert "12 listed, 12 with a picture" in capsys.readouterr().out
+
+
+def test_init_without_out_prints_yaml_and_writes_nothing(capsys, tmp_path, demo, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", str(demo / "chest")]) == 0
+    shown = load_yaml(capsys.readouterr().out, "stdout")
+    assert (tmp_path / shown["root"]).resolve() == (demo / "chest").resolve()
+    assert [note["kind"] for note in shown["annotations"]] == ["classes"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes_in_init(capsys, tmp_path, demo):
+    assert "no such folder" in refused(capsys, "init", str(tmp_path / "nowhere"))
+    assert "nothing here that medgloss can read: no files" in refused(capsys, "init", str(tmp_path))
+    assert "should end in .yaml" in refused(capsys, "init", str(demo / "blood"), "--out", str(tmp_path / "x.yml"))
+    (tmp_path / "x.yaml").write_text("mine")
+    assert "is there already" in refused(capsys, "init", str(demo / "blood"), "--out", str(tmp_path / "x.yaml"))
+    assert (tmp_path / "x.yaml").read_text() == "mine"
 
 
 def test_plan_counts_without_writing(capsys, tmp_path, demo, monkeypatch):

@@ -195,7 +195,6 @@ def test_pixels_with_a_name_are_held_back_until_a_person_has_looked(data_set):
     assert set().union(*(tokens_in(record.picture.bytes) for record in cleared)) == set()
 
 
-@pytest.mark.xfail(reason="fault: `privacy.burned_in` is not asked of slices, only of pictures without a place")
 @pytest.mark.parametrize(
     "tags",
     [

@@ -83,7 +83,11 @@ UNKNOWN = """
 limits: none
 cases: {match: "{stem}.jpg", id: "{stem}"}
 annotations:
-  - {kind: yolo, path: "{stem}.txt", names: [RBC, WBC], complete: true, labels: {RBC: red blood cell, WBC: white blood cell}}
+  - kind: yolo
+    path: "{stem}.txt"
+    names: [RBC, WBC]
+    complete: true
+    labels: {RBC: red blood cell, WBC: white blood cell}
 """
 
 

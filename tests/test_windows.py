@@ -130,10 +130,10 @@ def test_a_constant_volume_has_bounds_that_differ(value):
     assert set(grey(np.full((3, 4, 5), value), Bounds(low, high, "")).ravel().tolist()) == {0}
 
 
-def test_two_values_have_bounds_that_differ():
+def test_of_two_values_the_lower_is_black():
     volume = np.zeros((4, 4, 4))
     volume[2:] = 9
-    assert percentiles(volume, 0.5, 99.5) == (9.0, 10.0)
+    assert percentiles(volume, 0.5, 99.5) == (0.0, 9.0)
 
 
 # ---- PS3.3 C.11.2.1 typed in

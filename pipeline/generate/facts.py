@@ -232,16 +232,15 @@ def _counts(record: Record, names: Sequence[tuple[Region, str]], seed: str) -> d
 def _absent(
     record: Record, attributes: Collection[str], vocabulary: Vocabulary, language: str, seed: str
 ) -> tuple[str, ...]:
-    present = _with_families(record.regions, vocabulary)
+    present = _with_families([*(region.label for region in record.regions), *record.doubted], vocabulary)
     absent = [label for label in record.annotated if label not in present and label not in attributes]
     absent.sort(key=lambda label: number_of(seed, "absent", label))
     return tuple(vocabulary.name(label, label, language) for label in absent)
 
 
-def _with_families(regions: Sequence[Region], vocabulary: Vocabulary) -> set[str | None]:
-    """Return the regions' labels and their kin: where a lobe is labelled, "no lung" would be false."""
-    labels = {region.label for region in regions}
-    return labels.union(*(vocabulary.family(label) for label in labels))
+def _with_families(labels: Sequence[str | None], vocabulary: Vocabulary) -> set[str | None]:
+    """Return labels and their kin: where a lobe is labelled, or in doubt, "no lung" would be false."""
+    return set(labels).union(*(vocabulary.family(label) for label in labels))
 
 
 def _choices(
@@ -252,7 +251,7 @@ def _choices(
     Of a box, labels that lie nowhere in it are false. Of a whole picture only annotated negatives are.
     """
     here = [other for other in record.regions if _overlap(region.box, other.box)]
-    there = _with_families(here, vocabulary).union(record.doubted)
+    there = _with_families([*(other.label for other in here), *record.doubted], vocabulary)
     sides = {other.side for other in here if other.label == region.label}
     known = record.picture is not None and record.picture.geometry != "unknown"
     false = [

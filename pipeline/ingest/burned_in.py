@@ -48,6 +48,13 @@ def risk(dataset: Any, cropped: bool = False) -> str | None:
     return "overlay" if _has_overlay(dataset) else None
 
 
+def of_slice(dataset: Any) -> str | None:
+    """Return why a slice may show a patient's name: as `risk`, but reformatted and derived slices are slices."""
+    why = risk(dataset)
+    types = text(dataset, "ImageType").split("\\")
+    return None if why == "overlay" or (why == "screen" and "SCREEN SAVE" not in types) else why
+
+
 def _kind(dataset: Any) -> str | None:
     return _RISKS.get(text(dataset, "SOPClassUID")) or _MODALITIES.get(text(dataset, "Modality"))
 

@@ -70,6 +70,28 @@ LAYOUT = (
 """All that a decoder has to know of a frame beside its bytes."""
 
 
+_START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+
+
+def claimed(codestream: bytes) -> int:
+    """Return the pixels that a JPEG, JPEG-LS or JPEG 2000 frame says it has; 0 where it does not say.
+
+    A frame of 1 KB may claim 60,000 x 60,000, and its decoder takes the memory before it looks any further.
+    """
+    at = codestream.find(b"\xff\x4f\xff\x51")
+    if at >= 0:
+        x1, y1, x0, y0 = (int.from_bytes(codestream[n : n + 4], "big") for n in range(at + 8, at + 24, 4))
+        return max(0, x1 - x0) * max(0, y1 - y0)
+    at = 2
+    while at + 9 <= len(codestream) and codestream[at] == 0xFF:
+        marker = codestream[at + 1]
+        if marker in _START_OF_FRAME:
+            height, width = (int.from_bytes(codestream[n : n + 2], "big") for n in (at + 5, at + 7))
+            return height * width
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(codestream[at + 2 : at + 4], "big")
+    return 0
+
+
 def by_itk(codestream: bytes, syntax: UID, layout: Mapping[str, Any]) -> NDArray[Any]:
     """Decode a frame with SimpleITK: stored values `(row, column)`, colours `(row, column, 3)`.
 

@@ -210,9 +210,19 @@ def frame(dataset: Any, path: Path, index: int = 0) -> Stored:
     return next(frames(dataset, path, [index]))[1]
 
 
+def _check_claim(dataset: Any, path: Path, index: int) -> None:
+    """Refuse a compressed frame that claims more pixels than the header, before its decoder takes the memory."""
+    if not _syntax(dataset).is_compressed or not _syntax(dataset).is_encapsulated:
+        return
+    claim = codecs.claimed(_codestream(dataset, path, index))
+    if claim > number(dataset, "Rows", 0) * number(dataset, "Columns", 0):
+        raise Unusable("undecodable", f"a frame claims {claim} pixels, more than the header's Rows and Columns")
+
+
 def _decoded(dataset: Any, path: Path, index: int) -> Stored:
     source = dataset if has_pixels(dataset) else path
     try:
+        _check_claim(dataset, path, index)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of padding and odd VRs in files that decode well
             return Stored(pixel_array(source, index=index))

@@ -31,6 +31,8 @@ class Layer(NamedTuple):
     """Ids that are not in it are unknown."""
     ignore: frozenset[int] = frozenset()
     """Ids that are no label."""
+    unseen: frozenset[int] = frozenset()
+    """Of these, voxels that nobody looked at."""
     reader: str | None = None
     first: tuple[int, int, int] = (0, 0, 0)
     """z, y, x of a block's first voxel in the volume."""
@@ -57,6 +59,10 @@ class Regions(NamedTuple):
     absent: frozenset[str]
     lost: tuple[Placed, ...]
     """Findings that could not be laid on the volume, each once."""
+    unseen: dict[str, dict[int, frozenset[str]]]
+    """Plane to slice to labels that were not looked for all over it."""
+    doubted: frozenset[str]
+    """Labels that may be anywhere: some of their findings have no place."""
     remarks: tuple[str, ...]
     """What is odd about its masks."""
 
@@ -86,13 +92,27 @@ def find(volume: Volume, annotations: Sequence[Annotated], source: Source, sops:
     planes = planes_of(volume, source.descriptor.slices.planes)
     by_plane: dict[str, dict[int, list[OnSlice]]] = {axis: {} for axis in planes}
     remarks, lost = list[str](), list[Placed]()
+    unseen: dict[str, dict[int, frozenset[str]]] = {axis: {} for axis in planes}
     for layer in _layers(volume, annotations, source, sops, remarks, lost):
+        if layer.unseen:
+            _note_unseen(layer, source, unseen)
         for axis in planes:
             for index in _occupied(layer.array, axis):
                 for region in _on_slice(layer, axis, index, volume.array.shape[0], source):
                     by_plane[axis].setdefault(index + layer.first[_ACROSS[axis]], []).append(region)
     placed, absent = _of_all(annotations, source, volume.array.shape[2 - volume.stack] == 1)
-    return Regions(by_plane, placed, absent, tuple(lost), tuple(remarks))
+    doubted = frozenset(one.region.label for one in lost if one.region.label)
+    kept = tuple(one for one in lost if one.problem)
+    return Regions(by_plane, placed, absent, kept, unseen, doubted, tuple(remarks))
+
+
+def _note_unseen(layer: Layer, source: Source, unseen: dict[str, dict[int, frozenset[str]]]) -> None:
+    """Note the slices that hold voxels nobody looked at: what the annotation lists may be there."""
+    labels = source.looked_for([layer.spec])
+    there = np.isin(layer.array, sorted(layer.unseen))
+    for axis, slices in unseen.items():
+        for index in _occupied(there, axis) if labels and there.any() else ():
+            slices[index] = slices.get(index, frozenset()) | labels
 
 
 def _occupied(array: NDArray[Any], axis: str) -> list[int]:
@@ -177,14 +197,17 @@ def _layers(
                 for raw, array in segments.read(path, volume, sops, geometry.pairing, threshold):
                     yield Layer(spec, array, {1: raw})
             case Contours(file):
-                for raw, array, outside, _ in contours.read(source.root / file, volume, sops):
+                for raw, array, outside, left_out in contours.read(source.root / file, volume, sops):
                     remarks += ["planes_outside"] * (outside > 0)
+                    region = source.region(spec, raw)
+                    if left_out and region is not None:  # points and open lines: somewhere, and of no area
+                        lost.append(Placed(region))
                     yield Layer(spec, array, {1: raw})
             case Spheres(found):
                 for sphere, mask, z, y, x, problem in spheres.paint(found, volume):
                     region = source.region(spec, sphere.raw, reader=sphere.reader)
                     if problem is None:
-                        yield Layer(spec, mask.view(np.uint8), {1: sphere.raw}, frozenset(), sphere.reader, (z, y, x))
+                        yield Layer(spec, mask.view(np.uint8), {1: sphere.raw}, reader=sphere.reader, first=(z, y, x))
                     elif region is not None:
                         lost.append(Placed(region, problem))
             case Marks():
@@ -206,7 +229,8 @@ def _label_map(spec: AnnotationSpec, annotation: LabelVolume, volume: Volume, so
         channel = layer if len(by_layer) > 1 else None
         labels = volumes.read_labels(path, geometry.assume, annotation.threshold, channel)
         array = laid_over(volume, labels, geometry.pairing).array
-        yield Layer(spec, array, names or {}, annotation.ignore | (parts - (names or {}).keys()))
+        no_label = annotation.ignore | (parts - (names or {}).keys())
+        yield Layer(spec, array, names or {}, no_label, annotation.ignore)
         for raw, ids in annotation.unions.items():
             yield Layer(spec, np.isin(array, sorted(ids)).view(np.uint8), {1: raw})
 
@@ -228,7 +252,8 @@ def lay(cut: Cut, found: Sequence[OnSlice], regions: Regions, source: Source) ->
         else:
             placed.append(Placed(region, odd(on_slice.found, on_slice.raw)))
     remarks = ("specks" for on_slice in found if on_slice.found.specks)
-    return Laid(tuple(placed), regions.absent, tuple(remarks))
+    doubted = regions.doubted | regions.unseen[cut.axis].get(cut.number, frozenset())
+    return Laid(tuple(placed), regions.absent, tuple(remarks), doubted=doubted)
 
 
 def _placed(region: Region, found: masks.Found, cut: Cut, source: Source) -> Placed:

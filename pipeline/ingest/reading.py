@@ -12,7 +12,7 @@ from pipeline.records import Case, Level, Picture, Record, Region, Rejected
 
 MOST_WORDS, MOST_CHARACTERS = 8, 80
 """Of a label that is not in the vocabulary."""
-UNKNOWN = ("unknown_class", "unknown_label_id")
+UNKNOWN = ("unknown_class", "unknown_label_id", "unlabelled", "not_a_label")
 """Why a region is left out whose label the descriptor does not name."""
 
 
@@ -132,9 +132,11 @@ def keep(
     case, source, terms = reading.case, reading.source, reading.terms
     regions, doubted = settled(reading, record_id, laid)
     reading.out.remarks.update(laid.remarks)
+    doubted |= laid.doubted
     present = {region.label for region in regions}
     annotated = tuple(sorted((reading.looked_for | laid.absent) - doubted))
-    if any(problem and problem[0] in UNKNOWN for _, problem, _ in laid.placed):
+    why = (problem or _no_label(region) for region, problem, _ in laid.placed)
+    if any(one and one[0] in UNKNOWN for one in why):
         # something is there of which nobody knows what it is: nothing else can be said to be absent
         annotated = tuple(label for label in annotated if label in present)
     problem = _problem(reading, picture, not regions and not annotated and text is None)

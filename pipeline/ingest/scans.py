@@ -57,7 +57,7 @@ def _check_axis(path: Path, names: Sequence[str]) -> None:
 
 def read_series(reading: Reading) -> None:
     """Read the DICOM files of a case: its stacks, its pictures without a place, and what is left out."""
-    found = series.read(reading.paths)
+    found = series.read(reading.paths, reading.source.descriptor.privacy.burned_in == "cleared")
     left = [row for row in found.left_out for _ in range(row.count)]
     for n, (reason, detail, _) in enumerate(left):
         reading.lost(f"left{n:04d}", reason, detail)

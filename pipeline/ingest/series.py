@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import Unusable
-from pipeline.ingest import dicom, dicom_pictures, enhanced, suv, windows
+from pipeline.ingest import burned_in, dicom, dicom_pictures, enhanced, suv, windows
 from pipeline.ingest.dicom import SPLITS, Slice
 from pipeline.ingest.dicom_pixels import count, is_colour, text, value
 from pipeline.ingest.geometry import Volume
@@ -68,14 +68,18 @@ Left = Counter[tuple[str, str]]
 """Reason and detail to files."""
 
 
-def read(paths: Sequence[Path]) -> Assembled:
+def read(paths: Sequence[Path], cleared: bool = True) -> Assembled:
     """Read the DICOM files of a case, in any order and from any folders.
+
+    Args:
+        paths: The files.
+        cleared: Slices that may show a patient's name are read.
 
     Raises:
         Unusable: Neither a volume nor a picture is among them; the reason is what most of the damaged files have.
     """
     left: Left = Counter()
-    planar, groups = _sorted_out(paths, left)
+    planar, groups = _sorted_out(paths, left, cleared)
     stacks = []
     while groups:
         parts = _split(_without_copies(groups.pop(0), left))
@@ -98,7 +102,7 @@ def read(paths: Sequence[Path]) -> Assembled:
 # ---- files
 
 
-def _sorted_out(paths: Sequence[Path], left: Left) -> tuple[list[Path], list[list[Slice]]]:
+def _sorted_out(paths: Sequence[Path], left: Left, cleared: bool) -> tuple[list[Path], list[list[Slice]]]:
     """Tell slices from pictures without a place and from what is neither; return pictures and groups of slices."""
     slices: list[Slice] = []
     flat: list[tuple[Path, str]] = []
@@ -108,7 +112,12 @@ def _sorted_out(paths: Sequence[Path], left: Left) -> tuple[list[Path], list[lis
             dicom.check_picture(dataset)
             _check_slice(dataset)
             try:
-                slices += _slices(dataset, path)
+                found = _slices(dataset, path)
+                why = None if cleared else burned_in.of_slice(dataset)
+                if why:
+                    said = f"{why}; set privacy.burned_in: cleared after a person has looked"
+                    raise Unusable("burned_in", said)
+                slices += found
             except Unusable as error:
                 if error.reason != "no_geometry":
                     raise

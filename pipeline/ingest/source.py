@@ -47,6 +47,8 @@ class Laid(NamedTuple):
     """What is odd about its masks and regions: the keys of `defects.REMARKS`."""
     history: tuple[str, ...] = ()
     """What was done to its masks."""
+    doubted: frozenset[str] = frozenset()
+    """Labels that may be on it or not: a part of it was not looked at, or a finding has no place."""
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -83,7 +85,8 @@ class Source(NamedTuple):
         try:
             return self.vocabulary.modality(self.descriptor.modalities.get(name, name), self.descriptor.id)
         except UserError:
-            raise Unusable("unknown_modality", f"{name[:40]!r} is no modality; list it in modalities") from None
+            said = f"what stands there ({len(name)} characters) is no modality"
+            raise Unusable("unknown_modality", f"{said}; list it in modalities") from None
 
     def filled(self, template: str | None, case: Case) -> str | None:
         """Fill one of the descriptor's templates; None where nothing comes of it."""
@@ -147,9 +150,9 @@ class Source(NamedTuple):
         name = fill(said.name, case.captures).strip()
         rule = said.each.get(name)
         if rule is None:
-            raise Unusable("license", f"{name[:60]!r} is not listed in license.each")
+            raise Unusable("license", f"what stands there ({len(name)} characters) is not listed in license.each")
         if rule.drop:
-            raise Unusable("license", f"license.each leaves out pictures under {name[:60]!r}")
+            raise Unusable("license", "license.each leaves out pictures under it")
         return Terms(name, rule.redistribute, rule.commercial, rule.egress or egress)
 
     def attributes(self, case: Case) -> dict[str, str]:

@@ -308,7 +308,7 @@ def _shown(image: Image.Image, number: int) -> Pixels | None:
 @contextmanager
 def _bounded() -> Iterator[None]:
     """Bound what Pillow allocates for a frame that is larger than its canvas."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2  # it refuses from twice that on
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

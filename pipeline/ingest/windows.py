@@ -255,7 +255,10 @@ def percentiles(volume: NDArray[Any], low: float, high: float, background: float
         sample = sample[sample != background]
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]
-    foreground = sample[sample > sample.min()] if sample.size else sample
+    lowest = sample.min() if sample.size else 0
+    foreground = sample[sample > lowest] if sample.size else sample
+    if foreground.size and foreground.min() == foreground.max():  # of two values the lower is black
+        return float(lowest), float(foreground[0])
     return spread(foreground if foreground.size else sample[:1], low, high)
 
 

@@ -23,7 +23,7 @@ ASK_GROUP = "what tells patients apart, for example group: {}: pictures of one p
 
 def guesses(base: Base, seen: Seen, vocabulary: Vocabulary) -> Iterator[Guess]:
     """Yield what cases may be with all that speaks of them, and then with less, where that does not fit."""
-    bare = tried(_guess(base, base.parts, ()), seen)
+    bare = tried(Guess("", base.keys), seen)
     if bare is None:
         return
     cases = [case for case in bare.plan.cases if case.files.get("image") and case.problem is None]
@@ -35,7 +35,7 @@ def guesses(base: Base, seen: Seen, vocabulary: Vocabulary) -> Iterator[Guess]:
     yield _guess(base, (*base.parts, *written, *classes), joined, also)
     yield _guess(base, (*base.parts, *written, *classes), (), also)
     yield _guess(base, (*base.parts, *classes), ())
-    yield bare.guess
+    yield _guess(base, (), ())
 
 
 def _written(base: Base, cases: Sequence[Case], seen: Seen) -> tuple[list[Part], tuple[str, ...]]:
@@ -74,8 +74,11 @@ def _guess(base: Base, parts: Sequence[Part], joined: Sequence[Joined], also: tu
     if base.deep and not any(part.keys["kind"] in _PLACED for part in every):
         keys["slices"] = {"pick": "all"}
     ask = {f"annotations.{n}.{key}": said for n, part in enumerate(every) for key, said in part.ask.items()}
-    if not group and base.files.captures:
-        ask["cases.group"] = ASK_GROUP.format(f'"{{{base.files.captures[-1]}}}"')
+    outer = next((name for name in base.files.captures if name not in ("split", "class")), None)
+    if not group and outer:
+        ask["cases.group"] = ASK_GROUP.format(f'"{{{outer}}}"')
+    if not any(part.keys.get("value") == "{class}" for part in parts):
+        keys = _without_class(keys)
     told = [
         *base.assumed,
         *([f"{group} is a patient: pictures of one stay in one split"] if group and group == patient else []),

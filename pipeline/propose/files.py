@@ -1,5 +1,6 @@
 """Cases that are files, and their templates: pictures, volumes, videos."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 from pipeline.propose import patterns
 from pipeline.propose.guess import Keys
-from pipeline.propose.levels import Levels, by_depth, levels
+from pipeline.propose.levels import MOST_CLASSES, Levels, by_depth, known, levels
 from pipeline.propose.pairs import Keys as Names
 from pipeline.propose.words import Key
 from pipeline.vocabulary import Vocabulary
@@ -15,6 +16,7 @@ from sources import templates
 from sources.listing import built_in
 
 _MOST_SHAPES = 3
+_CLASS_FIRST = re.compile(r"([A-Za-z][A-Za-z _-]*[A-Za-z])([ _.-]*[(]?[0-9].*)")
 
 
 class Files(NamedTuple):
@@ -70,7 +72,7 @@ def described(paths: Sequence[str], names: Names, vocabulary: Vocabulary, key: s
     match, taken = list[str](), list[str]()
     first: tuple[Levels, str] | None = None
     for alike in by_depth(paths):
-        above = levels(alike, vocabulary)
+        above = levels(alike, vocabulary, deep=key != "stem")
         file, named = _names(alike, names, above, key)
         match += [f"{above.template}{one}{patterns.ending(alike)}" for one in file]
         taken += alike
@@ -81,8 +83,8 @@ def described(paths: Sequence[str], names: Names, vocabulary: Vocabulary, key: s
 
 def _names(paths: Sequence[str], names: Names, above: Levels, key: str) -> tuple[list[str], str]:
     """Return the templates of files' names, the longest words first, and what they capture."""
-    known = {name: [path.split("/")[place] for path in paths] for name, place in above.places.items()}
-    same = patterns.explained([built_in(path)["stem"] for path in paths], known) if len(paths) > 1 else None
+    stems = [built_in(path)["stem"] for path in paths]
+    same = patterns.explained(stems, above.columns(paths)) if len(paths) > 1 else None
     if same is not None:
         return [same], ""
     key = own(key, above)
@@ -92,6 +94,20 @@ def _names(paths: Sequence[str], names: Names, above: Levels, key: str) -> tuple
         usual[-1] = ("", "")
     usual.sort(key=lambda pair: -len("".join(pair)))
     return [f"{patterns.literal(before)}{{{key}}}{patterns.literal(after)}" for before, after in usual], key
+
+
+def with_class_in_names(files: Files, vocabulary: Vocabulary) -> Files:
+    """Return files whose names begin with their class, `benign_007`, with a capture for it; others as they are."""
+    begun = [_CLASS_FIRST.fullmatch(built_in(path)["stem"]) for path in files.paths]
+    classes = sorted({found[1] for found in begun if found})
+    plain = len(files.match) == 1 and files.match[0].rpartition("/")[2].startswith("{stem}.")
+    if not plain or "class" in files.levels.places or not all(begun):
+        return files
+    if not 2 <= len(classes) <= MOST_CLASSES or known(classes, vocabulary) < 0.5:
+        return files
+    match = files.match[0].replace("{stem}", f"{patterns.one_of('class', classes)}{{rest}}")
+    named = files.levels._replace(captures={**files.levels.captures, "class": tuple(classes)})
+    return files._replace(match=(match,), levels=named)
 
 
 def own(key: str, above: Levels) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.errors import UserError
 from pipeline.propose.words import JUNK, words
 from sources import listing, trees
 from sources.templates import Paths
@@ -56,8 +57,10 @@ def look(root: Path) -> Seen:
     """List a folder.
 
     Raises:
-        UserError: No such folder.
+        UserError: No such folder, or its name can not be written.
     """
+    if not _is_text(str(root.resolve())):
+        raise UserError(f"{root}: the name of the folder is in no encoding; rename it")
     paths = [path for path in listing.walk(root) if path.isprintable() and _is_text(path)]
     forms: dict[str, list[str]] = {}
     nameless: dict[str, list[str]] = {}

@@ -1,30 +1,28 @@
 """A proposal before it has been tried, and what trying it gives."""
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import vocabulary
 from pipeline.errors import Unusable, UserError
-from pipeline.ingest.source import Source
 from pipeline.propose.folder import DATA, Seen
 from pipeline.records import Case
 from pipeline.strict import dump_yaml
 from sources import cases, preset
-from sources.annotation import Annotation, LabelVolume, Marks, MaskPictures, Spheres, StructureVolumes
+from sources.annotation import Annotation, Given, LabelVolume, Marks, MaskPictures, Spheres, StructureVolumes
 from sources.cases import CasePlan
-from sources.descriptor import Descriptor, parse
+from sources.descriptor import AnnotationSpec, Descriptor, layout, parse
 
 Keys = dict[str, Any]
 """Keys of a descriptor."""
 
 MODALITY = "SAY which, for example ct, mr or xray"
 """Stands where only a person knows; no modality of the vocabulary, so that a check ends with a line that says so."""
-MOST_READ = 200
-"""Cases whose annotations are read for their labels, evenly spread."""
-
-
+MOST_FILES, MOST_CASES = 500, 20_000
+"""Cases whose annotations are read for their labels: where each has a file that is opened, and where none has."""
+_IN_FILES = ("voc", "yolo", "labelme", "aperio", "intervals", "adapter")
 _HEAD = {"schema": "medgloss/1", "id": "proposed", "title": "-", "license": {"name": "-"}, "egress": "none"}
 
 
@@ -66,8 +64,8 @@ class Tried(NamedTuple):
 
     @property
     def pictured(self) -> list[Case]:
-        """Cases that have what is to be read."""
-        return [case for case in self.plan.cases if case.files.get("image")]
+        """Cases that can be read."""
+        return [case for case in self.plan.cases if case.files.get("image") and case.problem is None]
 
 
 def tried(guess: Guess, seen: Seen) -> Tried | None:
@@ -78,7 +76,7 @@ def tried(guess: Guess, seen: Seen) -> Tried | None:
     try:
         descriptor = parse(preset.expanded(dump_yaml(said), "proposed", lambda *_: inside.root), "proposed")
         plan = cases.plan(descriptor, inside.root)
-        labels, annotated = _read(Source(descriptor, inside.root, vocabulary.load()), plan)
+        labels, annotated = _read(descriptor, inside.root, plan)
     except UserError:
         return None
     return Tried(guess, descriptor, inside.root, plan, known, labels, annotated, _covered(plan, inside))
@@ -103,23 +101,31 @@ def _covered(plan: CasePlan, inside: Seen) -> float:
     return len(data & claimed) / len(data) if readable else 0.0
 
 
-def _read(source: Source, plan: CasePlan) -> tuple[dict[int, tuple[str, ...]], float]:
+def _read(descriptor: Descriptor, root: Path, plan: CasePlan) -> tuple[dict[int, tuple[str, ...]], float]:
     """Return the labels of each annotation, and the share of cases of which one of them speaks."""
     readable = [case for case in plan.cases if case.problem is None]
-    chosen = readable[:: max(1, -(-len(readable) // MOST_READ))]
-    found: dict[int, dict[str, None]] = {n: {} for n, _ in enumerate(source.descriptor.specs)}
-    speaking = 0
-    for case in chosen:
-        try:
-            said = source.annotations(case)
-        except Unusable:
-            continue
-        speaking += bool(said)
-        for one in said:
-            number = next(n for n, spec in enumerate(source.descriptor.specs) if spec is one.spec)
-            found[number].update(dict.fromkeys(_raws(one.annotation)))
-    labels = {n: tuple(sorted(raws)) for n, raws in found.items()}
-    return labels, speaking / max(1, len(chosen))
+    mixed = random.Random(0).sample(readable, len(readable))  # evenly spread, every second class would be missed
+    labels, speaking = dict[int, tuple[str, ...]](), set[str]()
+    for number, spec in enumerate(descriptor.specs):
+        raws = set[str]()
+        for case in mixed[: MOST_FILES if spec.kind in _IN_FILES else MOST_CASES]:
+            annotation = _annotation(spec, number, case, root)
+            if annotation is not None:
+                raws.update(_raws(annotation))
+                speaking.add(case.id)
+        labels[number] = tuple(sorted(raws))
+    first = mixed[:MOST_FILES]
+    return labels, sum(case.id in speaking for case in first) / max(1, len(first))
+
+
+def _annotation(spec: AnnotationSpec, number: int, case: Case, root: Path) -> Annotation | None:
+    shared = case.files.get(f"{number}.shared", ())
+    given = Given(root, case.files.get(str(number), ()), case.notes.get(str(number)), shared)
+    try:
+        found: Annotation | None = layout(spec.kind).read(spec, case, given)
+    except Unusable:
+        return None
+    return found
 
 
 def _raws(annotation: Annotation) -> list[str]:

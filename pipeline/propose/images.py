@@ -34,6 +34,7 @@ def _pictures(paths: Sequence[str], seen: Seen, vocabulary: Vocabulary) -> Base:
             if parts:
                 return Base(files, {"cases": case_files.cases(files, _exclude(files, files.paths, parts, seen))}, parts)
     files = case_files.described(paths, case_files.whole(paths), vocabulary)
+    files = case_files.with_class_in_names(files, vocabulary)
     return Base(files, {"cases": case_files.cases(files)})
 
 
@@ -64,8 +65,8 @@ def _with_channels(several: Siblings, maybe: Sequence[str], seen: Seen, vocabula
     found: list[Pair] = pairs.of_names(named, maybe)
     files = case_files.described(first, named, vocabulary, "case")
     every = [path for one in first for path in several.paths[one]]
-    bodies = {name: [path.split("/")[place] for path in first] for name, place in files.levels.places.items()}
-    same = patterns.explained([several.names[path].key for path in first], bodies) if len(first) > 1 else None
+    bodies = [several.names[path].key for path in first]
+    same = patterns.explained(bodies, files.levels.columns(first)) if len(first) > 1 else None
     key = "" if same is not None else case_files.own("case", files.levels)
     start = f"{{{key}}}" if same is None else same
     file = f"{start}{several.before}{patterns.one_of('channel', several.channels)}{patterns.ending(every)}"

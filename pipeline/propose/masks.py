@@ -12,7 +12,7 @@ from pipeline.propose.folder import Seen
 from pipeline.propose.guess import Keys
 from pipeline.propose.levels import folders
 from pipeline.propose.pairs import Beside, Pair
-from pipeline.propose.words import ROLES, says_mask, words
+from pipeline.propose.words import MASK, ROLES, words
 from pipeline.vocabulary import Vocabulary
 
 STRUCTURE = "structure"
@@ -39,7 +39,16 @@ def annotations(files: Files, left: Sequence[Pair], seen: Seen, vocabulary: Voca
             break
         found.append(_flat(beside, seen, vocabulary) if flat else _volumes(beside, files, seen, vocabulary))
         left = rest
-    return found
+    return _told_apart(found)
+
+
+def _told_apart(parts: Sequence[Part]) -> list[Part]:
+    """Give masks of several kinds that nothing names different labels."""
+    unnamed = [part for part in parts if part.keys.get("label") == STRUCTURE]
+    if len(unnamed) < 2:
+        return list(parts)
+    labels = {id(part): f"{STRUCTURE} {number}" for number, part in enumerate(unnamed, 1)}
+    return [part._replace(keys={**part.keys, "label": labels.get(id(part), part.keys.get("label"))}) for part in parts]
 
 
 def _largest(left: Sequence[Pair], files: Files) -> tuple[Beside | None, list[Pair]]:
@@ -58,9 +67,9 @@ def _largest(left: Sequence[Pair], files: Files) -> tuple[Beside | None, list[Pa
 
 
 def _arrangement(pair: Pair) -> tuple[str, ...]:
-    """Return the words for a role in the folders of a mask: `masks`, `segmentations` and the like, and its depth."""
+    """Return how deep a mask lies, and what of its folders' names are words for a mask."""
     above = folders(pair.other)
-    return (str(len(above)), *(name for name in above if says_mask(name)))
+    return (str(len(above)), *(word for name in above for word in words(name) if word in MASK))
 
 
 def _ambiguous(found: Beside) -> bool:

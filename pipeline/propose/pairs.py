@@ -4,17 +4,24 @@ By folders without their words for a role (`train/images` and `train/masks` are 
 file's name is the case's, with something before or behind it.
 """
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.propose import patterns
 from pipeline.propose.levels import Levels, folders
-from pipeline.propose.words import Key, bare, breaks, common_end, common_start, key_of, says_mask
+from pipeline.propose.words import Key, around, bare, breaks, common_end, common_start, key_of, says_mask
+from sources import templates
 from sources.listing import built_in
+from sources.templates import Paths
 
 MOST_EXAMPLES = 2000
+MOST_CHECKED = 300
 _FEW = 0.5
+_FEWEST_ALIKE = 3
+_CHANGED = re.compile("flip|rot|aug|crop|left|right|small|large|thumb|copy|blur|noise|gr[ae]y|resiz", re.IGNORECASE)
+"""Words for another picture of the same, which is no mask."""
 
 Keys = Mapping[str, Key]
 """Path of a case's file to what its name is made of."""
@@ -52,7 +59,23 @@ def apart(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     is_mask = {
         path: any(says_mask(part) for part in (*folders(path)[shared:], built_in(path)["stem"])) for path in paths
     }
+    if not any(is_mask.values()):
+        is_mask = dict.fromkeys(paths, False) | dict.fromkeys(_with_tails(paths), True)
     return [path for path in paths if not is_mask[path]], [path for path in paths if is_mask[path]]
+
+
+def _with_tails(paths: Sequence[str]) -> list[str]:
+    """Return files beside most of the others that are called like them, with the same more: `x.jpg`, `x_1stHO.png`."""
+    stems = {(folders(path), built_in(path)["stem"]) for path in paths}
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        above, stem = folders(path), built_in(path)["stem"]
+        base = next((stem[:at] for at in reversed(breaks(stem)[:-1]) if (above, stem[:at]) in stems), None)
+        if base is not None and re.search("[A-Za-z]{2}", stem[len(base) :]) and not _CHANGED.search(stem[len(base) :]):
+            found[stem[len(base) :]].append(path)
+    others = {tail: of for tail, of in found.items() if len(of) >= _FEWEST_ALIKE}
+    bases = len(paths) - sum(map(len, others.values()))
+    return [path for of in others.values() if len(of) >= 0.8 * bases for path in of]
 
 
 def common_folders(paths: Sequence[str]) -> tuple[str, ...]:
@@ -153,7 +176,7 @@ def path_of(pairs: Sequence[Pair], of_cases: Keys, levels: Levels, key: str) -> 
     depth, _ = Counter(pair.other.count("/") for pair in near).most_common(1)[0]
     alike = [pair for pair in near if pair.other.count("/") == depth]
     examples = alike[:: max(1, len(alike) // MOST_EXAMPLES)]
-    known: dict[str, list[str]] = {name: [levels.of(pair.case)[name] for pair in examples] for name in levels.places}
+    known = levels.columns([pair.case for pair in examples])
     names = [_name_of(pair, of_cases) for pair in examples]
     if key and all(names):
         known[key] = names
@@ -163,12 +186,22 @@ def path_of(pairs: Sequence[Pair], of_cases: Keys, levels: Levels, key: str) -> 
     above, label = _folders(examples, known, file.label)
     if above is None:
         return None
-    return Beside(
-        f"{above}{file.template}{patterns.ending([pair.other for pair in alike])}",
-        file.label or label,
-        file.many,
-        tuple(alike),
-    )
+    template = f"{above}{file.template}{patterns.ending([pair.other for pair in alike])}"
+    if _mixes(template, pairs, of_cases, levels, key if all(names) else ""):
+        return None
+    return Beside(template, file.label or label, file.many, tuple(alike))
+
+
+def _mixes(template: str, pairs: Sequence[Pair], of_cases: Keys, levels: Levels, key: str) -> bool:
+    """Return whether a template would give cases the files of others: of two folders with the same names, say."""
+    owner = {pair.other: pair.case for pair in pairs}
+    others = Paths(sorted(owner))
+    checked = [path for path in of_cases if path.count("/") == levels.depth]
+    for case in checked[:: max(1, len(checked) // MOST_CHECKED)]:
+        captures = {**levels.of(case), **({key: of_cases[case].key} if key else {})}
+        if any(owner[other] != case for other, _ in templates.find(template, others, captures)):
+            return True
+    return False
 
 
 def _name_of(pair: Pair, of_cases: Keys) -> str:
@@ -199,6 +232,7 @@ def _folders(examples: Sequence[Pair], known: patterns.Columns, labelled: bool) 
         if piece is None and (labelled or label):
             return None, False
         if piece is None:
-            piece, label = "{label}", True
+            before, behind = around(sorted(set(column)))
+            piece, label = f"{patterns.literal(before)}{{label}}{patterns.literal(behind)}", True
         template += f"{piece}/"
     return template, label

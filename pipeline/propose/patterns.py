@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.propose.words import key_of
+from pipeline.propose.words import breaks, key_of
 from sources import trees
 from sources.listing import built_in
 
@@ -57,20 +57,31 @@ def explained(texts: Sequence[str], known: Columns) -> str | None:
     """
     if not any(texts):
         return ""
+    told = next((name for name in sorted(known) if list(known[name]) == list(texts)), None)
+    if told:
+        return f"{{{told}}}"
     same = len(set(texts)) == 1
     if same and len(texts) > 1:
         return literal(texts[0])
     for name in sorted(known, key=lambda name: (-sum(map(len, known[name])), name)):
-        values = known[name]
-        if len(set(values)) == 1 < len(texts) or not all(
-            value and value in text for value, text in zip(values, texts, strict=True)
-        ):
+        parts = [_cut(text, value) for value, text in zip(known[name], texts, strict=True)]
+        if len(set(known[name])) == 1 < len(texts) or not all(parts):
             continue
-        parts = [text.partition(value) for value, text in zip(values, texts, strict=True)]
-        before, after = (explained([part[side] for part in parts], known) for side in (0, 2))
+        before, after = (explained([part[side] for part in parts if part], known) for side in (0, 1))
         if before is not None and after is not None:
             return f"{before}{{{name}}}{after}"
     return literal(texts[0]) if same else None
+
+
+def _cut(text: str, value: str) -> tuple[str, str] | None:
+    """Return what stands before and behind a value in a text, where words begin and end with it."""
+    ends = {0, *breaks(text)}
+    at = text.find(value) if value else -1
+    while at >= 0:
+        if at in ends and at + len(value) in ends:
+            return text[:at], text[at + len(value) :]
+        at = text.find(value, at + 1)
+    return None
 
 
 def tail(texts: Sequence[str]) -> Tail | None:

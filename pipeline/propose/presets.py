@@ -32,3 +32,7 @@ def guesses(seen: Seen) -> Iterator[Guess]:
         roots = sorted({found[1] or "" for path in seen.paths if (found := pattern.fullmatch(path))})
         for below in roots[:20]:
             yield Guess(f"preset {name}", {"preset": name}, (f"the tree is that of preset {name}",), below)
+    arrays = [path for path in seen.of("array") if re.fullmatch(r"[a-z]+mnist(_[0-9]+)?\.npz", path)]
+    for path in arrays if len(arrays) > 1 else ():
+        said = (f"{path} alone: there are {len(arrays)} such files, each a data set of its own",)
+        yield Guess("preset medmnist", {"preset": "medmnist", "cases": {"match": path}}, said)

@@ -7,7 +7,7 @@ from pipeline.errors import Unusable, UserError
 from pipeline.propose import patterns
 from pipeline.propose.folder import Seen
 from pipeline.propose.guess import Guess, Keys
-from pipeline.propose.words import IMAGE, words
+from pipeline.propose.words import IMAGE, says_mask, words
 from sources import npz, parquet_files, sheets
 
 _LABELS = ("label", "labels", "class", "target", "targets", "y", "diagnosis", "dx", "finding", "category")
@@ -49,9 +49,24 @@ def _arrays(seen: Seen) -> Guess | None:
         masks = [name for name in members if "mask" in words(name) and len(members[name].shape) > 2]
         if masks and not label:
             notes = [{"kind": "mask", "path": path, "array": masks[0], "label": "structure"}]
+        notes = notes or _mask_beside(path, count, seen)
         keys = {"cases": {"match": _match([path]), "rows": {"image": image}}, "annotations": notes}
         return Guess("rows", keys, (f"array {image} holds the pictures, a row each",))
     return None
+
+
+def _mask_beside(pictures: str, count: int, seen: Seen) -> list[Keys]:
+    """Return the annotation of an `.npy` file with a mask, or a channel of masks, for each row."""
+    for path in (path for path in seen.of("array") if path.endswith(".npy") and says_mask(path.rpartition("/")[2])):
+        try:
+            shape = npz.members(seen.root / path)[""].shape
+        except Unusable:
+            continue
+        if path != pictures and len(shape) in (3, 4) and shape[0] == count:
+            several = {str(n): f"structure {n}" for n in range(shape[3])} if len(shape) == 4 else None
+            more: Keys = {"encoding": "indexed", "labels": several} if several else {"label": "structure"}
+            return [{"kind": "mask", "path": path, **more}]
+    return []
 
 
 def _holds_pictures(name: str, path: str, axes: int) -> bool:

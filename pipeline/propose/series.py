@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.errors import Unusable
+from pipeline.errors import Unusable, UserError
 from pipeline.ingest import dicom
 from pipeline.ingest.dicom_pixels import text
 from pipeline.propose import files as case_files
@@ -16,6 +16,7 @@ from pipeline.propose.levels import Levels, by_depth, levels
 from pipeline.propose.pairs import Pair
 from pipeline.propose.words import Key
 from pipeline.vocabulary import Vocabulary
+from sources import templates
 
 SLICES = frozenset(("CT", "MR", "PT"))
 """Modalities whose files are slices of a volume."""
@@ -53,9 +54,9 @@ def bases(seen: Seen, vocabulary: Vocabulary) -> Iterator[Base]:
         files = case_files.described(paths, case_files.whole(paths), vocabulary)
         deep = any(group.code in SLICES for group in pictures)
         base = Base(files, {"cases": case_files.cases(files, form="series")}, deep=deep)
-    exclude = _exclude(base.files, [group for group in groups if group not in pictures])
+    exclude = _exclude(base.files, [group for group in groups if group not in pictures], pictures)
     keys = {**base.keys, "cases": {**base.keys["cases"], **({"exclude": exclude} if exclude else {})}}
-    yield base._replace(keys={**keys, **_modality(pictures, vocabulary)})
+    yield base._replace(keys={**keys, **_modality(pictures, base.files.levels, vocabulary)})
 
 
 def _is_series(group: Alike, groups: Sequence[Alike]) -> bool:
@@ -66,13 +67,20 @@ def _is_series(group: Alike, groups: Sequence[Alike]) -> bool:
     return group.code in (*SLICES, "") and (len(group.paths) > 1 or marked) and 2 * len(group.paths) >= beside
 
 
-def _exclude(files: Files, others: Sequence[Alike]) -> list[str]:
+def _exclude(files: Files, others: Sequence[Alike], wanted: Sequence[Alike]) -> list[str]:
     """Return templates of what fits the templates of cases and is no picture."""
     stray = case_files.strays(files.match, (), [path for group in others for path in group.paths])
     if len(stray) <= MOST_NAMED:
         return [patterns.literal(path) for path in stray]
-    shapes = {re.sub("[0-9]+", "*", path.rpartition("/")[2]) for path in stray}
-    return [f"**/{patterns.literal(shape)}" for shape in sorted(shapes)]
+    shapes = sorted({re.sub("[0-9]+", "*", path.rpartition("/")[2]) for path in stray})
+    pictures = [path for group in wanted for path in group.paths]
+    found = []
+    for template in (f"**/{patterns.literal(shape)}" for shape in shapes):
+        if any(templates.match(template, path) is not None for path in pictures):
+            found += [patterns.literal(path) for path in stray if templates.match(template, path) is not None]
+        else:
+            found.append(template)
+    return found
 
 
 def _groups(seen: Seen) -> list[Alike]:
@@ -96,11 +104,24 @@ def _code(seen: Seen, path: str) -> str:
     return dicom.modality(dataset) or text(dataset, "Modality")
 
 
-def _modality(pictures: Sequence[Alike], vocabulary: Vocabulary) -> dict[str, str]:
-    """Return the modality where all headers that were read say the same."""
-    said = {vocabulary.terms.dicom_modalities.get(group.code) for group in pictures if group.code}
-    one = said.pop() if len(said) == 1 else None
-    return {"modality": one} if one else {}
+def _modality(pictures: Sequence[Alike], above: Levels, vocabulary: Vocabulary) -> dict[str, str]:
+    """Return the modality where all headers that were read say the same, or a folder's name says what they say."""
+    said = {group.paths[0]: vocabulary.terms.dicom_modalities.get(group.code) for group in pictures if group.code}
+    different = set(said.values())
+    if len(different) == 1:
+        one = different.pop()
+        return {"modality": one} if one else {}
+    near = [(above.of(path), key) for path, key in said.items() if path.count("/") == above.depth]
+    telling = (name for name in above.places if all(_means(captures[name], key, vocabulary) for captures, key in near))
+    name = next(telling, None)
+    return {"modality": f"{{{name}}}"} if name else {}
+
+
+def _means(name: str, modality: str | None, vocabulary: Vocabulary) -> bool:
+    try:
+        return vocabulary.modality(name, "") == modality
+    except UserError:
+        return False
 
 
 def _series(volumes: Sequence[Alike], groups: Sequence[Alike], vocabulary: Vocabulary) -> Base:
@@ -108,11 +129,9 @@ def _series(volumes: Sequence[Alike], groups: Sequence[Alike], vocabulary: Vocab
     depths = by_depth([group.paths[0] for group in volumes])
     main = set(depths[0])
     taken = [group for group in volumes if group.paths[0] in main]
-    above = levels([group.paths[0] for group in taken], vocabulary)
+    above = levels([group.paths[0] for group in taken], vocabulary, deep=True)
     match = above.template + _names(taken, groups)
-    names = {
-        group.paths[0]: Key("", group.paths[0].split("/")[place], "") for group in taken for place in (_own(above),)
-    }
+    names = {path: Key("", path.split("/")[_own(above)], "") for path in main}
     files = Files(tuple(sorted(main)), names, above, "", (match,))
     keys = {"cases": {"match": match, "form": "series", "id": _id(above, taken)}}
     assumed = [
@@ -174,10 +193,7 @@ def _whose(marks: Sequence[str], files: Files) -> list[Pair]:
     found = []
     for mark in marks:
         parts = mark.split("/")[:-1]
-        owner = next(
-            (owners.get(tuple(parts[:depth])) for depth in range(len(parts), 0, -1) if tuple(parts[:depth]) in owners),
-            "",
-        )
-        if owner:
-            found.append(Pair(owner, mark, ""))
+        starts = [tuple(parts[:depth]) for depth in range(len(parts), 0, -1)]
+        owner = next((owners[start] for start in starts if start in owners), "")
+        found += [Pair(owner, mark, "")] if owner else []
     return found

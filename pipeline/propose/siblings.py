@@ -34,12 +34,15 @@ def found(paths: Sequence[str]) -> Siblings | None:
         if cut and (cut[3].lower() in SEQUENCES or re.fullmatch("0[0-9]{3}", cut[3])):
             bodies[folders(path), cut[1], cut[2]][cut[3]] = path
     several = {body: channels for body, channels in bodies.items() if len(channels) > 1}
-    named = Counter(channel for channels in several.values() for channel in channels)
     taken = sum(map(len, several.values()))
-    joins = {between for _, _, between in several}
-    if taken < 0.8 * len(paths) or not several or len(named) > MOST or len(joins) != 1:
+    joins, sets = {between for _, _, between in several}, Counter(tuple(sorted(named)) for named in several.values())
+    if taken < 0.8 * len(paths) or not several or len(joins) != 1:
         return None
-    order = sorted(named)
+    usual, count = sets.most_common(1)[0]
+    order = sorted({channel for channels in sets for channel in channels})
+    numbered = any(channel.isdigit() for channel in order)
+    if count < 0.8 * len(several) or len(order) > MOST or (numbered and "0000" not in usual):
+        return None
     of_first = {channels[min(channels)]: (body, channels) for body, channels in several.items()}
     return Siblings(
         {path: Key("", body[1], "") for path, (body, _) in of_first.items()},

@@ -2,44 +2,25 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.errors import UserError
-from pipeline.propose import naming
+from pipeline.propose import columns, naming
+from pipeline.propose.columns import Sheet
 from pipeline.propose.files import Part
 from pipeline.propose.folder import Seen
 from pipeline.propose.guess import Keys
-from pipeline.propose.levels import known
 from pipeline.propose.words import words
 from pipeline.records import Case
 from pipeline.vocabulary import Vocabulary
 from sources import sheets
-from sources.cells import Row
 from sources.templates import fill
 
 MOST_ROWS = 200_000
-MOST_LABELS = 60
+_FEW_FILES = 12
 _DELIMITERS = (",", ";", "\t", "|")
-_TRUTH = frozenset(("", "0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "True", "False"))
-_POSITIVE = frozenset(("1", "1.0", "true", "True"))
-_LABEL = frozenset(
-    ("label", "labels", "class", "diagnosis", "dx", "finding", "findings", "category", "disease", "pathology",
-     "grade", "target", "diagnoses", "type", "abnormality", "level")
-)  # fmt: skip
-_NO_LABEL = frozenset(
-    ("sex", "gender", "age", "view", "projection", "position", "split", "fold", "subset", "set", "date", "license",
-     "licence", "modality", "width", "height", "url", "id", "patient", "subject", "filename", "path", "file", "side",
-     "laterality", "manufacturer", "source", "version", "x", "y", "w", "h")
-)  # fmt: skip
 _PATIENT = frozenset(("patient", "subject", "participant", "patientid", "subjectid", "pid"))
-_BOXES: Mapping[tuple[str, str, str, str], str] = {
-    ("xmin", "ymin", "xmax", "ymax"): "xyxy",
-    ("x1", "y1", "x2", "y2"): "xyxy",
-    ("x", "y", "width", "height"): "xywh",
-    ("x", "y", "w", "h"): "xywh",
-}
-_SPHERES = (("coordx", "coordy", "coordz"), ("diametermm", "diameter"))
 
 
 class Joined(NamedTuple):
@@ -57,31 +38,23 @@ class Joined(NamedTuple):
     """It may have a licence for each picture."""
 
 
-class Sheet(NamedTuple):
-    """The first rows of a table."""
-
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    more: Keys
-    """Keys of the table that say how it is read."""
-
-    def column(self, name: str) -> list[str]:
-        """Return the cells of a column."""
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
-
-
 def joined(cases: Sequence[Case], seen: Seen, vocabulary: Vocabulary) -> list[Joined]:
     """Return the tables that speak of cases, those that say most first."""
     found = []
     taken = set[str]()
-    for path in seen.of("table"):
+    for path in (*seen.of("table"), *_lists(seen)):
         name = _name(path, taken)
         one = _joined(name, path, cases, seen, vocabulary)
         if one:
             taken.add(name)
             found.append(one)
     return sorted(found, key=lambda one: (-bool(one.parts), -one.share, one.table["path"]))
+
+
+def _lists(seen: Seen) -> list[str]:
+    """Return JSON files that may be tables: one for many cases, not one each."""
+    counts = Counter(path.rpartition("/")[0] for path in seen.of("json"))
+    return [path for path in seen.of("json") if counts[path.rpartition("/")[0]] <= _FEW_FILES]
 
 
 def _name(path: str, taken: set[str]) -> str:
@@ -98,17 +71,30 @@ def _joined(name: str, path: str, cases: Sequence[Case], seen: Seen, vocabulary:
     column, match, strip, share = key
     table: Keys = {"path": path, "key": column, "match": match, **({"strip": strip} if strip else {}), **sheet.more}
     used = _only(sheet, key, cases)
-    parts = tuple(_parts(name, used, column, vocabulary, cases))
+    parts = tuple(
+        part for part in columns.parts(name, used, column, vocabulary) if not _repeats(part, used, key, cases)
+    )
     patient = next((c for c in sheet.columns if not _PATIENT.isdisjoint(words(c)) and c != column), None)
     group = f"{{{name}.{patient}}}" if patient and share > 0.9 and all(used.column(patient)) else None
-    said = [f"table {name}: column {column!r} is {match} of a case"]
-    said += [f"column {patient!r} of table {name} is the patient"] if group else []
+    assumed = [f"table {name}: column {column!r} is {match} of a case"]
+    assumed += [f"column {patient!r} of table {name} is the patient"] if group else []
     license = next((c for c in sheet.columns if {"license", "licence"} & set(words(c))), None)
-    said += [f"column {license!r} of table {name} may be each picture's own licence"] if license else []
+    assumed += [f"column {license!r} of table {name} may be each picture's own licence"] if license else []
     if not parts or 2 * len(used.rows) < len(sheet.rows):
         table["lists_cases"] = "false"
-    told = (*said, *(text for part in parts for text in part.assumed))
+    told = (*assumed, *(text for part in parts for text in part.assumed))
     return Joined(name, table, parts, group, told, share, license is not None)
+
+
+def _repeats(part: Part, used: Sheet, key: "_Key", cases: Sequence[Case]) -> bool:
+    """Return whether a label is only the folder's name once more."""
+    value = str(part.keys.get("value", ""))
+    column = value[value.find(".") + 1 : -1]
+    if part.keys["kind"] != "classes" or column not in used.columns:
+        return False
+    folder = {fill(key.match, case.captures): case.captures.get("class") for case in cases}
+    rows = zip(used.column(key.column), used.column(column), strict=True)
+    return all(folder.get(told.removeprefix(key.strip)) == cell for told, cell in rows)
 
 
 # ---- reading, joining
@@ -119,12 +105,12 @@ def _opened(path: str, seen: Seen) -> Sheet | None:
     if sheets.form_of(path) == "delimited":
         more = _how(seen, path)
     try:
-        columns, rows = sheets.read(seen.root / path, path, more.get("delimiter", ","), more.get("encoding", "utf-8"))
+        named, rows = sheets.read(seen.root / path, path, more.get("delimiter", ","), more.get("encoding", "utf-8"))
         taken = tuple(row for _, row in zip(range(MOST_ROWS), rows, strict=False))
     except UserError:
         return None
-    good = tuple(column for column in columns if not re.search(r"[{}:\n]", column))
-    places = [columns.index(column) for column in good]
+    good = tuple(column for column in named if not re.search(r"[{}:\n]", column))
+    places = [named.index(column) for column in good]
     return Sheet(good, tuple(tuple(row[at] for at in places) for row in taken), more) if taken and good else None
 
 
@@ -203,97 +189,3 @@ def _only(sheet: Sheet, key: _Key, cases: Sequence[Case]) -> Sheet:
     wanted = {fill(key.match, case.captures) for case in cases}
     place = sheet.columns.index(key.column)
     return sheet._replace(rows=tuple(row for row in sheet.rows if row[place].removeprefix(key.strip) in wanted))
-
-
-# ---- what it says
-
-
-def _parts(name: str, sheet: Sheet, key: str, vocabulary: Vocabulary, cases: Sequence[Case]) -> Iterator[Part]:
-    folded = {re.sub(r"[\W_]+", "", column.lower()): column for column in reversed(sheet.columns)}
-    spheres = _spheres(name, folded, cases)
-    if spheres:
-        yield spheres
-        return
-    label = _label(sheet, key, vocabulary)
-    boxes = next((columns for columns in _BOXES if all(column in folded for column in columns)), None)
-    if boxes:
-        of = {"label_column": label} if label else {"label": "object"}
-        ask = {} if label else {"label": "what is in the boxes"}
-        keys: Keys = {"kind": "boxes", "table": name, "box": [folded[column] for column in boxes]}
-        yield Part({**keys, "format": _BOXES[boxes], **of, **_of_boxes(folded, boxes)}, (), (), ask)
-        return
-    truth = [column for column in _truth(sheet, key) if column != label]
-    if len(truth) > 1:
-        yield Part({"kind": "multilabel", "table": name, "columns": truth}, (), (
-            f"columns of table {name} with 1, 0, -1 or nothing are labels, -1 is uncertain",
-        ))  # fmt: skip
-    if label:
-        yield Part(_classes(name, sheet, label), (), (f"column {label!r} of table {name} is the label",))
-
-
-def _of_boxes(folded: Mapping[str, str], boxes: Sequence[str]) -> Keys:
-    """Return the columns of the picture's size and of the person who drew, where there are any."""
-    sides = [folded[side] for side in ("width", "height") if side in folded and side not in boxes]
-    reader = next(
-        (folded[one] for one in ("radid", "reader", "readerid", "annotator", "annotatorid") if one in folded), None
-    )
-    return {**({"size": sides} if len(sides) == 2 else {}), **({"reader": reader} if reader else {})}
-
-
-def _spheres(name: str, folded: Mapping[str, str], cases: Sequence[Case]) -> Part | None:
-    center, sizes = _SPHERES
-    diameter = next((folded[size] for size in sizes if size in folded), None)
-    if diameter is None or not all(column in folded for column in center):
-        return None
-    keys = {"kind": "spheres", "table": name, "center": [folded[column] for column in center], "diameter": diameter}
-    said = ("coordinates are LPS mm, as LUNA16 has them",)
-    return Part({**keys, "label": "finding"}, (), said, {"label": "what the spheres are"})
-
-
-def _truth(sheet: Sheet, key: str) -> list[str]:
-    """Return the columns whose cells say yes, no, uncertain or nothing."""
-    found = []
-    for column in sheet.columns:
-        cells = set(sheet.column(column))
-        said = set(words(column))
-        if column != key and cells <= _TRUTH and not cells.isdisjoint(_POSITIVE) and said.isdisjoint(_NO_LABEL):
-            found.append(column)
-    return found
-
-
-def _label(sheet: Sheet, key: str, vocabulary: Vocabulary) -> str | None:
-    """Return the column of the label: by its name, or because the vocabulary knows its cells."""
-    worth = {}
-    for place, column in enumerate(sheet.columns):
-        said = set(words(column))
-        values = [value for value in _values(sheet.column(column)) if value]
-        few = 0 < len(values) <= MOST_LABELS and len(values) <= max(2, 0.6 * len(sheet.rows))
-        if column == key or not few or (not said.isdisjoint(_NO_LABEL) and said.isdisjoint(_LABEL)):
-            continue
-        share = known(values, vocabulary)
-        named = not said.isdisjoint(_LABEL)
-        if (named and len(values) > 1) or share >= 0.5:
-            worth[column] = (share >= 0.5, named, share, len(values) > 1, -place)
-    return max(worth, key=lambda column: worth[column]) if worth else None
-
-
-def _values(cells: Sequence[str]) -> list[str]:
-    """Return the different labels of some cells, whose parts a bar may divide."""
-    return sorted({part.strip() for cell in cells for part in cell.split(_separator(cells) or "\0")})
-
-
-def _separator(cells: Sequence[str]) -> str | None:
-    whole = Counter(cells)
-    for separator in ("|", ";"):
-        if any(separator in cell for cell in whole):
-            return separator
-    return None
-
-
-def _classes(name: str, sheet: Sheet, label: str) -> Keys:
-    cells = sheet.column(label)
-    keys: Keys = {"kind": "classes", "value": f"{{{name}.{label}}}"}
-    if any(cell.startswith("[") and cell.endswith("]") for cell in cells):
-        return {**keys, "as_list": "true"}
-    separator = _separator(cells)
-    return {**keys, "separator": separator} if separator else keys

@@ -87,14 +87,15 @@ def bare(folder: str) -> str:
 def breaks(text: str) -> list[int]:
     """Return the places at which a name may be cut: between words, and at its end.
 
-    >>> breaks("a1_b")
-    [1, 2, 3, 4]
+    >>> breaks("a1_b"), breaks("labelsTr")
+    ([1, 2, 3, 4], [6, 8])
     """
-    return [
-        at
-        for at in range(1, len(text) + 1)
-        if at == len(text) or _kind(text[at - 1]) != _kind(text[at]) or _kind(text[at]) == "other"
-    ]
+    return [at for at in range(1, len(text) + 1) if at == len(text) or _ends(text[at - 1], text[at])]
+
+
+def _ends(letter: str, following: str) -> bool:
+    one, other = _kind(letter), _kind(following)
+    return one != other or other == "other" or (letter.islower() and following.isupper())
 
 
 def _kind(letter: str) -> str:
@@ -104,14 +105,35 @@ def _kind(letter: str) -> str:
 def common_start(texts: Sequence[str]) -> str:
     """Return what all texts begin with, cut back to the end of a word."""
     first, last = min(texts), max(texts)
-    length = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    whole = [at for at in (0, *breaks(first)) if at <= length]
-    return first[: whole[-1]]
+    length = _shared(first, last)
+    return first[: max(at for at in (0, *breaks(first)) if at <= length)]
+
+
+def _shared(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def common_end(texts: Sequence[str]) -> str:
     """Return what all texts end with, from the beginning of a word on."""
-    return common_start([text[::-1] for text in texts])[::-1]
+    back = [text[::-1] for text in texts]
+    first, last, text = min(back), max(back), min(back)[::-1]
+    length = _shared(first, last)
+    return text[next(at for at in (0, *breaks(text)) if at >= len(text) - length) :]
+
+
+def around(names: Sequence[str]) -> tuple[str, str]:
+    """Return the words for a role that all names begin and end with.
+
+    >>> around(["imagesTr", "imagesVal"]), around(["train_images", "test_images"]), around(["image a", "image b"])
+    (('images', ''), ('', '_images'), ('image ', ''))
+    """
+    start = common_start(names)
+    start = start if ROLES.issuperset(words(start)) else ""
+    end = common_end([name[len(start) :] for name in names])
+    end = end if ROLES.issuperset(words(end)) else ""
+    whole = all(len(name) > len(start) + len(end) for name in names)
+    return (start, end) if whole else ("", "")
 
 
 def looks_like_ids(names: Sequence[str]) -> bool:

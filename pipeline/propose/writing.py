@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.propose import folder
 from pipeline.propose.folder import DATA, Seen
 from pipeline.propose.guess import MODALITY, Keys, Tried
-from pipeline.propose.text import At, Remarks, lines
+from pipeline.propose.text import At, Remarks, lines, scalar
 from pipeline.propose.words import words
 from pipeline.vocabulary import Vocabulary, normalise
 from sources.descriptor import AnnotationSpec
@@ -17,6 +17,10 @@ from sources.descriptor import AnnotationSpec
 MOST_LABELS = 300
 MOST_SUFFIXES = 12
 _TERMS = re.compile(r"(licen[cs]e|copying|readme|source)", re.IGNORECASE)
+NORMAL = "normal"
+"""Concept of a picture on which nothing was found."""
+_ONE_LABEL = ("mask", "boxes", "spheres")
+"""Kinds whose `label` may be that of all regions."""
 _ORDER = ("cases", "tables", "channels", "annotations", "slices")
 
 
@@ -35,6 +39,11 @@ def written(best: Tried, others: Sequence[Tried], seen: Seen, beside: Path, voca
     below: dict[At, list[str]] = {}
     if "cases.group" in best.guess.ask:
         below["cases",] = [f"group: …  # say: {best.guess.ask['cases.group']}"]
+    below[()] = [f"expect: {{cases: {len(best.pictured)}}}  # say: where that is all; a check tells when it changes"]
+    if not best.descriptor.specs:
+        below[()].insert(
+            0, "annotations: …  # say: nothing names what is seen; docs/adding-a-data-set.md has all kinds"
+        )
     _list_labels(keys, best, behind, below, vocabulary)
     remarks = Remarks(behind, {("schema",): list(_head(best, others, seen)), **_above(best)}, below)
     return "\n".join((*lines(keys, remarks), ""))
@@ -102,14 +111,10 @@ def _asked(best: Tried) -> dict[At, str]:
 
 def _above(best: Tried) -> dict[At, list[str]]:
     """Return what stands before `root`: keys that may be left out."""
-    known = (
-        ["modality: its preset or dataset.json says it"]
-        if best.knows_modality and "modality" not in best.guess.keys
-        else []
-    )
+    by_preset = best.knows_modality and "modality" not in best.guess.keys
     return {
         ("root",): [
-            *known,
+            *([f"modality: {best.descriptor.modality}  # the preset says so"] if by_preset else []),
             "body_part: …  # say: where every picture shows the same",
             "department: …  # say: where the vocabulary's table should not decide",
         ]
@@ -126,10 +131,11 @@ def _head(best: Tried, others: Sequence[Tried], seen: Seen) -> Iterator[str]:
     yield from (f"  {count:>{width}} {suffix}, e.g. {example}" for suffix, count, example in every[:MOST_SUFFIXES])
     if len(every) > MOST_SUFFIXES:
         yield f"  {sum(count for _, count, _ in every[MOST_SUFFIXES:]):>{width}} others"
-    yield f"found: {len(best.pictured)} cases; {best.guess.name}"
+    share = "" if not best.descriptor.specs else f", {best.annotated:.0%} of them annotated"
+    yield f"found: {best.guess.name}; {len(best.pictured)} cases{share}"
     absent = sum(not case.files.get("image") for case in best.plan.cases)
     if absent:
-        yield f"  {absent} annotations have no picture"
+        yield f"  {absent} annotations have no picture: medgloss check tells which"
     yield "assumed:"
     yield from (f"  - {text}" for text in best.guess.assumed or ("nothing",))
     left = _left(best, seen)
@@ -158,26 +164,30 @@ def _list_labels(
     """List under each annotation the labels that were found, as the vocabulary calls them."""
     near = _names(vocabulary)
     for number, spec in enumerate(best.descriptor.specs):
-        found = _raws(spec, best.labels.get(number, ()))
-        if "preset" in keys:
-            target: Keys = keys.setdefault("annotations", {})
-            at: At = ("annotations",)
-        else:
-            target, at = keys["annotations"][number], ("annotations", number)
+        at, target = _annotation(keys, number)
+        one = spec.kind in _ONE_LABEL and "label" in target
+        raws = [] if one else _raws(spec, best.labels.get(number, ()))
+        found = {raw: _meaning(spec.rule(raw).label or raw, vocabulary, near) for raw in raws[:MOST_LABELS]}
+        if found:
+            target["labels"] = {**target.get("labels", {}), **{raw: name for raw, (name, _) in found.items()}}
+        behind.update({(*at, "labels", raw): said for raw, (_, said) in found.items() if said})
         remarks = below.setdefault(at, [])
-        remarks += [f"{len(found)} labels; the first {MOST_LABELS} are listed"] if len(found) > MOST_LABELS else []
-        for raw in found[:MOST_LABELS]:
-            name, said = _meaning(spec.rule(raw).label or raw, vocabulary, near)
-            target.setdefault("labels", {})[raw] = name
-            if said:
-                behind[(*at, "labels", raw)] = said
-        if not found:
+        if len(raws) > MOST_LABELS:
+            remarks.append(f"{len(raws)} labels were found, {MOST_LABELS} are listed")
+        if not raws and not one:
             remarks.append("labels: …  # `medgloss check` tells which it finds in the files")
-        normal = [raw for raw in found if vocabulary.meaning(spec.rule(raw).label or raw).concept == "normal"]
+        normal = [raw for raw in found if vocabulary.meaning(spec.rule(raw).label or raw).concept == NORMAL]
         if spec.kind == "classes" and normal and len(found) > 1 and "preset" not in keys:
-            remarks.append(f'negatives: {{"{normal[0]}": all}}  # say: where it means that none of the others is there')
+            remarks.append(f"negatives: {{{scalar(normal[0])}: all}}  # say: where none of the others is there then")
         if "preset" not in keys or number == 0:
             remarks.append("complete: true  # say: where all of these labels were looked for in every case")
+
+
+def _annotation(keys: Keys, number: int) -> tuple[At, Keys]:
+    """Return where an annotation stands; of a preset, what is laid over all of its annotations."""
+    if "preset" in keys:
+        return ("annotations",), keys.setdefault("annotations", {})
+    return ("annotations", number), keys["annotations"][number]
 
 
 def _raws(spec: AnnotationSpec, found: Sequence[str]) -> list[str]:

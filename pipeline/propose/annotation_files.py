@@ -17,6 +17,8 @@ from sources.descriptor import layout
 
 MOST_BYTES = 512 << 20
 """Of a file that is read to tell what it is."""
+MOST_START = 20_000
+"""Bytes of a text that tell what it is."""
 _NAMES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "labels.txt")
 _YOLO = re.compile(r"\s*[0-9]{1,6}(\.0)?(\s+-?[\d.]+(e-?\d+)?){4,}\s*", re.IGNORECASE)
 _OF_MANY = ("coco", "labelstudio", "cvat")
@@ -52,10 +54,12 @@ def _kinds(seen: Seen) -> Iterator[tuple[str, str]]:
 
 
 def _kind(path: Path, form: str) -> str | None:
+    whole = form in ("xml", "json")
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if whole and path.stat().st_size > MOST_BYTES:
             return None
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(-1 if whole else MOST_START)
     except OSError:
         return None
     return {"xml": _of_xml, "json": _of_json, "text": _of_text, "table": _of_table}[form](data)
@@ -87,7 +91,7 @@ def _of_json(data: bytes) -> str | None:
 
 
 def _of_text(data: bytes) -> str | None:
-    lines = [line for line in data[:20_000].decode("utf-8-sig", "replace").splitlines() if line.strip()]
+    lines = [line for line in data.decode("utf-8-sig", "replace").splitlines() if line.strip()]
     if lines and all(_YOLO.fullmatch(line) for line in lines[:20]):
         return "yolo"
     return _of_table(data)
@@ -100,7 +104,7 @@ def _of_table(data: bytes) -> str | None:
 
 def _head(data: bytes) -> tuple[list[str], list[list[str]]]:
     """Return the column names and the first rows of a table of one video."""
-    lines = [line for line in data[:20_000].decode("utf-8-sig", "replace").splitlines() if line.strip()]
+    lines = [line for line in data.decode("utf-8-sig", "replace").splitlines() if line.strip()]
     delimiter = "\t" if lines and "\t" in lines[0] else ","
     cells = [[cell.strip() for cell in line.split(delimiter)] for line in lines[:20]]
     return (cells[0], cells[1:]) if cells else ([], [])
@@ -116,7 +120,7 @@ def _positions(header: Sequence[str]) -> list[str]:
 
 
 def _intervals(path: Path) -> Part:
-    header, rows = _head(path.read_bytes()[:20_000])
+    header, rows = _head(path.read_bytes()[:MOST_START])
     where = _positions(header)
     others = [name for name in header if name not in where]
     keys: Keys = {"frame": where[0]} if len(where) == 1 else {"from": where[0], "to": where[1]}

@@ -73,6 +73,8 @@ class Seen:
     examples: dict[tuple[Level, str], Example] = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
     sides: Counter[tuple[str, str]] = field(default_factory=Counter)
+    small: Counter[str] = field(default_factory=Counter)
+    """Labels of masks that are below the limits."""
     unknown: Counter[str] = field(default_factory=Counter)
     """Raw labels that are not in the vocabulary."""
     geometry: Counter[str] = field(default_factory=Counter)
@@ -89,6 +91,8 @@ class Seen:
         for row in read.rejected:
             self.left_out[row.level, row.reason] += 1
             self.examples.setdefault((row.level, row.reason), Example(row.id, row.detail))
+            if (row.level, row.reason) == ("region", "too_small") and ": " in row.detail:
+                self.small[row.detail.partition(": ")[0]] += 1
         for record in read.records:
             self._add(record)
 
@@ -146,6 +150,7 @@ def check(name: str, settings: Settings, out: Path | None, limit: int = 200) -> 
         *_left_out("can not be read", seen, ("case",)),
         *_pictures(seen),
         *_left_out("rejected", seen, ("record", "region")),
+        *_small(seen),
         *_labels(seen, vocabulary),
         *_unseen(source, seen),
         *_odd(scan),
@@ -264,6 +269,12 @@ def _listed(counts: Counter[str]) -> str:
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     more = f", and {len(rows) - MOST_NAMES} more" if len(rows) > MOST_NAMES else ""
     return ", ".join(f"{name} ({count})" for name, count in rows[:MOST_NAMES]) + more
+
+
+def _small(seen: Seen) -> Iterator[str]:
+    """Tell what the limits cost each label: small lesions are what a set may be about."""
+    if seen.small:
+        yield f"{'too small':<13} {_listed(seen.small)}"
 
 
 def _labels(seen: Seen, vocabulary: Vocabulary) -> Iterator[str]:

@@ -200,3 +200,16 @@ def test_spread_takes_the_same_items_in_every_run() -> None:
     assert spread(range(3), 12) == [0, 1, 2]
     assert spread([], 5) == []
     assert spread(range(5), 0) == []
+
+
+def test_what_the_limits_cost_is_told_by_label(checked: Checker) -> None:
+    yaml = """
+cases: {match: "{stem}.png", id: "{stem}"}
+annotations:
+  - {kind: labelme, path: "{stem}.json"}
+"""
+    outline = '{"label": "%s", "shape_type": "polygon", "points": [[1, 1], [%d, 1], [%d, 9], [1, 9]]}'
+    shapes = ", ".join(outline % (label, x, x) for label, x in (("nodule", 4), ("nodule", 5), ("pneumonia", 30)))
+    text = checked(yaml, ["a.png"], {"a.json": f'{{"shapes": [{shapes}]}}'}).text
+    assert "regions kept  1 of 3" in text
+    assert "too small     nodule (2)\n" in text

@@ -263,7 +263,7 @@ def _placed(region: Region, found: masks.Found, cut: Cut, source: Source) -> Pla
     region = replace(region, box=box, component=found.component)
     fits = sized(region, found.area, area_mm2, source, round(cut.width * cut.height / cut.scale_x / cut.scale_y))
     if fits.problem:
-        return Placed(fits.region, (fits.problem[0], f"{region.label or region.raw}: {fits.problem[1]}"))
+        return fits
     mask, x0, y0 = masks.mask_of(found), found.x0, found.y0
     area_px = float(found.area)
     if (cut.scale_x, cut.scale_y) != (1.0, 1.0):

@@ -187,12 +187,13 @@ def sized(region: Region, area_px: float, area_mm2: float | None, source: Source
     """
     limits = source.descriptor.limits
     region = replace(region, area_px=area_px, area_mm2=area_mm2)
+    name = region.label or region.raw
     in_mm = area_mm2 is not None and area_px > 0 and area_mm2 / area_px >= FINE_PIXEL_MM2
     if in_mm and area_mm2 is not None and area_mm2 < limits.min_area_mm2:
-        return Placed(region, ("too_small", f"{area_mm2:.1f} mm2; at least {limits.min_area_mm2:g} are kept"))
+        return Placed(region, ("too_small", f"{name}: {area_mm2:.1f} mm2; at least {limits.min_area_mm2:g} are kept"))
     if not in_mm and area_px < limits.min_area_px:
-        return Placed(region, ("too_small", f"{area_px:g} px; at least {limits.min_area_px:g} are kept"))
+        return Placed(region, ("too_small", f"{name}: {area_px:g} px; at least {limits.min_area_px:g} are kept"))
     if area_px < limits.min_share * picture_px:
         share = f"{area_px / picture_px:.3%} of the picture"
-        return Placed(region, ("too_small", f"{share}; at least {limits.min_share:.3%} are kept"))
+        return Placed(region, ("too_small", f"{name}: {share}; at least {limits.min_share:.3%} are kept"))
     return Placed(region)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Unusable
 from pipeline.ingest import outlines
-from pipeline.ingest.dicom import read_file
+from pipeline.ingest.dicom import read_marks
 from pipeline.ingest.dicom_pixels import MALFORMED
 from pipeline.ingest.geometry import Volume
 
@@ -142,11 +142,7 @@ def opened(path: Path) -> Drawing:
     Raises:
         Unusable: `missing_mask`; `bad_annotation`.
     """
-    try:
-        dataset = read_file(path)
-    except Unusable as error:
-        reason = "missing_mask" if error.reason == "missing_image" else error.reason
-        raise Unusable(reason, error.detail) from None
+    dataset = read_marks(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom checks values when they are first looked at

@@ -201,6 +201,19 @@ def digest(dataset: Any, path: Path) -> bytes:
     return hashlib.sha256(held if isinstance(held, bytes) else b"").digest()
 
 
+def read_marks(path: Path) -> Any:
+    """Read a file that marks others: a SEG, an RTSTRUCT.
+
+    Raises:
+        Unusable: As `read_file`, but for `missing_mask` where there is no such file.
+    """
+    try:
+        return read_file(path)
+    except Unusable as error:
+        reason = "missing_mask" if error.reason == "missing_image" else error.reason
+        raise Unusable(reason, error.detail) from None
+
+
 def check_picture(dataset: Any) -> None:
     """Refuse a file that has no picture of its own.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
 from pipeline.errors import Unusable
-from pipeline.ingest.dicom import read_file
+from pipeline.ingest.dicom import read_marks
 from pipeline.ingest.dicom_pixels import MALFORMED
 
 SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -92,11 +92,7 @@ def opened(path: Path, threshold: float = 0.5) -> Seg:
     Raises:
         Unusable: `missing_mask`; `bad_annotation`: it is no SEG, or not as it should be; `too_large`.
     """
-    try:
-        dataset = read_file(path)
-    except Unusable as error:
-        reason = "missing_mask" if error.reason == "missing_image" else error.reason
-        raise Unusable(reason, error.detail) from None
+    dataset = read_marks(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom checks values when they are first looked at

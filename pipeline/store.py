@@ -5,9 +5,11 @@ the manifest holds a line for it with the present fingerprint. Local paths and a
 """
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,16 +77,24 @@ class Store:
 
     def write(self, file: str, data: bytes) -> None:
         """Write a file whole or not at all."""
+        with self.writing(file) as sink:
+            sink.write(data)
+
+    @contextmanager
+    def writing(self, file: str) -> Iterator["Sink"]:
+        """Open a file that is written piece by piece, and there once all of them are."""
         target = self.at(file)
         if not self.local:
-            with self.fs.open_output_stream(target) as stream:
-                stream.write(data)
+            # on an error the upload is left without its last part: nothing is there
+            stream = self.fs.open_output_stream(target)
+            yield Sink(stream)
+            stream.close()
             return
         path = Path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         with part.open("wb") as out:
-            out.write(data)
+            yield Sink(out)
             out.flush()
             os.fsync(out.fileno())
         part.replace(path)
@@ -132,6 +142,28 @@ class Store:
         lines = {file: line for file, line in sorted(self.manifest().items()) if file in there}
         self.write(MANIFEST, b"".join(_json(_as_row(line)) for line in lines.values()))
         return lines
+
+
+class Sink(io.RawIOBase):
+    """Bytes on their way to a file, and their sha256."""
+
+    def __init__(self, out: Any) -> None:
+        self._out, self._seen = out, hashlib.sha256()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        self._seen.update(data)
+        self._out.write(data)
+        return len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written so far."""
+        return self._seen.hexdigest()
 
 
 class Appender:
@@ -226,18 +258,16 @@ def write_table(store: Store, file: str, table: pa.Table, fingerprint: str, coun
     Picture bytes stay uncompressed and without dictionary (they are compressed already); the rest is zstd.
     The same rows give the same bytes.
     """
-    sink = pa.BufferOutputStream()
     leaves = leaf_paths(table.schema)
-    pq.write_table(
-        table,
-        sink,
-        compression={leaf: "none" if leaf.endswith("bytes") else "zstd" for leaf in leaves},
-        use_dictionary=[leaf for leaf in leaves if not leaf.endswith("bytes")],
-        row_group_size=_rows_in_group(table),
-    )
-    data = sink.getvalue().to_pybytes()
-    store.write(file, data)
-    return Line(file, table.num_rows, hashlib.sha256(data).hexdigest(), fingerprint, counts)
+    with store.writing(file) as sink:
+        pq.write_table(
+            table,
+            sink,
+            compression={leaf: "none" if leaf.endswith("bytes") else "zstd" for leaf in leaves},
+            use_dictionary=[leaf for leaf in leaves if not leaf.endswith("bytes")],
+            row_group_size=_rows_in_group(table),
+        )
+    return Line(file, table.num_rows, sink.sha256, fingerprint, counts)
 
 
 ROW_GROUP_BYTES = 16 << 20

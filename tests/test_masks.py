@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from pipeline.ingest.masks import find, mask_of
+from pipeline.ingest.masks import Stretch, codes, find
 from pipeline.runlength import decode, encode
 
 
@@ -33,7 +33,8 @@ def flooded(labels: np.ndarray) -> list[tuple[int, set[tuple[int, int]]]]:
 
 
 def pixels_of(found) -> set[tuple[int, int]]:
-    return {(y + found.y0, x + found.x0) for y, x in zip(*np.nonzero(mask_of(found)), strict=True)}
+    runs = zip(found.columns.tolist(), found.starts.tolist(), found.stops.tolist(), strict=True)
+    return {(y, x) for x, start, stop in runs for y in range(start, stop)}
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -126,11 +127,39 @@ def by_pycocotools(mask: np.ndarray) -> str:
 def test_the_code_is_the_one_pycocotools_writes(seed, fill):
     labels = random_labels(seed, fill=fill)
     for one in find(labels, per_component=False):
-        code = encode(mask_of(one), one.x0, one.y0, 31, 23)
+        (code,) = codes([one], 31, 23)
         assert code == by_pycocotools(labels == one.value)
         assert coco_mask.area({"size": [23, 31], "counts": code}) == one.area
         wanted = [one.x0, one.y0, one.x1 - one.x0, one.y1 - one.y0]
         assert coco_mask.toBbox({"size": [23, 31], "counts": code}).tolist() == wanted
+
+
+@pytest.mark.parametrize("per_component", [False, True])
+@pytest.mark.parametrize("fill", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_codes_of_many_regions_are_those_of_each(seed, fill, per_component):
+    found = list(find(random_labels(seed, fill=fill), per_component))
+    wanted = []
+    for one in found:
+        mask = np.zeros((23, 31), bool)
+        mask[tuple(np.array(sorted(pixels_of(one))).T)] = True
+        wanted.append(by_pycocotools(mask))
+    assert codes(found, 31, 23) == wanted
+
+
+@pytest.mark.parametrize(("width", "height"), [(31, 23), (62, 23), (31, 50), (47, 61), (40, 24)])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stretched_region_takes_the_pixel_that_each_centre_lies_in(seed, width, height):
+    labels = random_labels(seed)
+    columns = np.floor((np.arange(width) + 0.5) * 31 / width).astype(int)
+    rows = np.floor((np.arange(height) + 0.5) * 23 / height).astype(int)
+    larger = labels[rows][:, columns]
+    stretch = Stretch.of(width, height, width / 31, height / 23)
+    made = stretch.applied(list(find(labels, per_component=False)))
+    wanted = list(find(larger, per_component=False))
+    assert [pixels_of(one) for one in made] == [pixels_of(one) for one in wanted]
+    assert [one[:7] for one in made] == [one[:7] for one in wanted]
+    assert codes(made, width, height) == codes(wanted, width, height)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +170,7 @@ def test_the_code_is_right_at_the_edges(where):
     whole = np.zeros((17, 600), bool)  # runs above 32, 1024: several characters a number
     whole[where] = True
     (one,) = find(whole, per_component=False)
-    assert encode(mask_of(one), one.x0, one.y0, 600, 17) == by_pycocotools(whole)
+    assert codes([one], 600, 17) == [by_pycocotools(whole)]
 
 
 def test_the_code_of_large_runs_is_right():
@@ -149,7 +178,7 @@ def test_the_code_of_large_runs_is_right():
     whole[880:, 1000:1010] = True
     whole[5, 3] = True
     (one,) = find(whole, per_component=False)
-    assert encode(mask_of(one), one.x0, one.y0, 1100, 900) == by_pycocotools(whole)
+    assert codes([one], 1100, 900) == [by_pycocotools(whole)]
 
 
 def test_an_empty_mask_has_a_code():

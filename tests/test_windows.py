@@ -14,10 +14,11 @@ from pipeline.errors import UserError
 from pipeline.ingest.windows import (
     Bounds,
     adjusted,
-    bounds,
+    fixed,
     grey,
     inverted,
     linear,
+    of_foreground,
     of_function,
     of_header,
     percentiles,
@@ -32,6 +33,12 @@ VOLUME = np.arange(4 * 6 * 6, dtype=np.int16).reshape(4, 6, 6)
 def formula(value: float, low: float, high: float) -> int:
     """Linear, rounded half up, clipped."""
     return int(min(255, max(0, np.floor((value - low) / (high - low) * 255 + 0.5))))
+
+
+def bounds(spec, modality, volume, vocabulary, where, background=None, **known):
+    """As a volume's window is chosen."""
+    found = fixed(spec, modality, vocabulary, where, **known)
+    return found or of_foreground(spec, modality, volume, background)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-160.0, 240.0), (-1350.0, 150.0), (0.0, 1.0), (-0.5, 0.25)])

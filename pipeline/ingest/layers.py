@@ -1,21 +1,18 @@
 """What annotations say of a volume: label maps on its grid, one at a time, and the regions of its slices."""
 
-import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import runlength
 from pipeline.errors import Unusable
-from pipeline.ingest import contours, header_labels, masks, segments, spheres, volumes
+from pipeline.ingest import contours, header_labels, masks, reslice, segments, spheres, volumes
 from pipeline.ingest.geometry import Volume, laid_over
 from pipeline.ingest.planar import odd
-from pipeline.ingest.slices import Cut, planes_of, take
-from pipeline.ingest.source import Annotated, Laid, Placed, Source, remarks_on, sized
+from pipeline.ingest.slices import Cut, planes_of, stacked
+from pipeline.ingest.source import Annotated, Laid, Placed, Source, remarks_on, too_small
 from pipeline.records import Box, Region
 from sources.annotation import Contours, LabelVolume, Marks, Segments, Spheres, StructureVolumes
 from sources.descriptor import AnnotationSpec, layout
@@ -41,12 +38,14 @@ class Layer(NamedTuple):
 class OnSlice(NamedTuple):
     """A region found on a slice, in voxels."""
 
-    spec: AnnotationSpec
+    region: Region
+    """Without its place."""
     raw: str
     known: bool
     """Its id stands among the names."""
     found: masks.Found
-    reader: str | None
+    painted: bool
+    """Its mask was drawn from a place and a size: nobody outlined it."""
 
 
 class Regions(NamedTuple):
@@ -96,10 +95,18 @@ def find(volume: Volume, annotations: Sequence[Annotated], source: Source, sops:
     for layer in _layers(volume, annotations, source, sops, remarks, lost):
         if layer.unseen:
             _note_unseen(layer, source, unseen)
-        for axis in planes:
-            for index in _occupied(layer.array, axis):
-                for region in _on_slice(layer, axis, index, volume.array.shape[0], source):
-                    by_plane[axis].setdefault(index + layer.first[_ACROSS[axis]], []).append(region)
+        held = _held(layer)
+        if held is None:
+            continue
+        regions_of = _reader(held, source)
+        z, y, x = held.first
+        top = volume.array.shape[0] - z - held.array.shape[0]  # all but axial slices have the head on top
+        for axis, first, right, down in (("axial", z, x, y), ("coronal", y, x, top), ("sagittal", x, y, top)):
+            stack = stacked(held.array, axis)
+            for index, sheet in enumerate(reslice.sheets(stack, range(len(stack) if axis in planes else 0))):
+                found = regions_of(sheet, right, down)
+                if found:
+                    by_plane[axis].setdefault(index + first, []).extend(found)
     placed, absent = _of_all(annotations, source, volume.array.shape[2 - volume.stack] == 1)
     doubted = frozenset(one.region.label for one in lost if one.region.label)
     kept = tuple(one for one in lost if one.problem)
@@ -125,32 +132,46 @@ _ACROSS = {"axial": 0, "coronal": 1, "sagittal": 2}
 """Axis of `(z, y, x)` across a plane."""
 
 
-def _on_slice(layer: Layer, axis: str, index: int, height: int, source: Source) -> Iterator[OnSlice]:
-    per_component = getattr(layer.spec, "boxes", "per_class") == "per_component"
-    for found in masks.find(take(layer.array, axis, index), per_component, source.descriptor.limits.despeckle_px):
-        raw = layer.names.get(found.value)
-        if found.value in layer.ignore or (raw is not None and layer.spec.rule(raw).drop):
-            continue
-        moved = _moved(found, axis, layer, height)
-        yield OnSlice(layer.spec, raw or str(found.value), raw is not None, moved, layer.reader)
+def _held(layer: Layer) -> Layer | None:
+    """Return the block of a layer that holds all its labels, or None where there are none."""
+    first, array = list(layer.first), layer.array
+    for axis in sorted(range(3), key=lambda axis: -abs(array.strides[axis])):
+        held = np.flatnonzero(array.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not len(held):
+            return None
+        array = array[(slice(None),) * axis + (slice(held[0], held[-1] + 1),)]
+        first[axis] += int(held[0])
+    return layer._replace(array=array, first=(first[0], first[1], first[2]))
 
 
-def _moved(found: masks.Found, axis: str, layer: Layer, height: int) -> masks.Found:
-    """Bring what was found in a block to its place on the whole slice; all but axial slices have the head on top."""
-    z, y, x = layer.first
-    top = height - z - layer.array.shape[0]
-    right, down = {"axial": (x, y), "coronal": (x, top), "sagittal": (y, top)}[axis]
-    if right == down == 0:
-        return found
-    return found._replace(
-        x0=found.x0 + right,
-        x1=found.x1 + right,
-        y0=found.y0 + down,
-        y1=found.y1 + down,
-        rows=found.rows + down,
-        starts=found.starts + right,
-        stops=found.stops + right,
-    )
+def _reader(layer: Layer, source: Source) -> Callable[[NDArray[Any], int, int], list[OnSlice]]:
+    """Return what reads the regions of a part of a slice that begins at some column and row.
+
+    What an id means is looked up once.
+    """
+    spec, despeckle = layer.spec, source.descriptor.limits.despeckle_px
+    per_component = getattr(spec, "boxes", "per_class") == "per_component"
+    painted = layout(spec.kind).ORIGIN == "detection"
+    meant: dict[int, Region | None] = {}
+
+    def region_of(value: int) -> Region | None:
+        raw = layer.names.get(value)
+        if value in layer.ignore or (raw is not None and spec.rule(raw).drop):
+            return None
+        return source.region(spec, raw or str(value), reader=layer.reader)
+
+    def read(sheet: NDArray[Any], x0: int, y0: int) -> list[OnSlice]:
+        regions = []
+        for found in masks.find(sheet, per_component, despeckle, x0, y0):
+            if found.value not in meant:
+                meant[found.value] = region_of(found.value)
+            region = meant[found.value]
+            if region is not None:
+                raw = layer.names.get(found.value)
+                regions.append(OnSlice(region, raw or str(found.value), raw is not None, found, painted))
+        return regions
+
+    return read
 
 
 def _of_all(
@@ -240,45 +261,45 @@ def _label_map(spec: AnnotationSpec, annotation: LabelVolume, volume: Volume, so
 
 def lay(cut: Cut, found: Sequence[OnSlice], regions: Regions, source: Source) -> Laid:
     """Place the regions of a slice on its stored picture."""
-    placed = list(regions.of_all)
-    for on_slice in found:
-        region = source.region(on_slice.spec, on_slice.raw, reader=on_slice.reader)
-        assert region is not None  # dropped labels were left out when regions were found
-        if on_slice.known and not on_slice.found.speck:
-            found_there = _placed(region, on_slice.found, cut, source)
-            if layout(on_slice.spec.kind).ORIGIN == "detection":  # a painted sphere is no segmentation
-                found_there = found_there._replace(region=replace(found_there.region, mask=None))
-            placed.append(found_there)
-        else:
-            placed.append(Placed(region, odd(on_slice.found, on_slice.raw)))
+    problems = [_problem(one, cut, source) for one in found]
+    kept = [one for one, problem in zip(found, problems, strict=True) if problem is None]
+    placed_there = iter(_placed(kept, cut))
+    placed = [
+        Placed(next(placed_there)) if problem is None else Placed(one.region, problem)
+        for one, problem in zip(found, problems, strict=True)
+    ]
     remarks = ("specks" for on_slice in found if on_slice.found.specks)
     doubted = regions.doubted | regions.unseen[cut.axis].get(cut.number, frozenset())
-    return Laid(tuple(placed), regions.absent, tuple(remarks), doubted=doubted)
+    return Laid((*regions.of_all, *placed), regions.absent, tuple(remarks), doubted=doubted)
 
 
-def _placed(region: Region, found: masks.Found, cut: Cut, source: Source) -> Placed:
-    """Give a region its box, mask and areas in the stored picture; it is measured in voxels."""
-    box = Box(found.x0 * cut.scale_x, found.y0 * cut.scale_y, found.x1 * cut.scale_x, found.y1 * cut.scale_y)
-    area_mm2 = found.area * cut.voxel_mm2 if cut.voxel_mm2 else None
-    region = replace(region, box=box, component=found.component)
-    fits = sized(region, found.area, area_mm2, source, round(cut.width * cut.height / cut.scale_x / cut.scale_y))
-    if fits.problem:
-        return fits
-    mask, x0, y0 = masks.mask_of(found), found.x0, found.y0
-    area_px = float(found.area)
-    if (cut.scale_x, cut.scale_y) != (1.0, 1.0):
-        mask, x0, y0 = _stretched(mask, box, cut)
-        area_px = float(np.count_nonzero(mask))
-    code = runlength.encode(mask, x0, y0, cut.width, cut.height)
-    return Placed(replace(fits.region, mask=code, area_px=area_px))
+def _problem(one: OnSlice, cut: Cut, source: Source) -> tuple[str, str] | None:
+    """Return why a region is left out, or None; it is measured in voxels."""
+    if not one.known or one.found.speck:
+        return odd(one.found, one.raw)
+    area, picture_px = one.found.area, round(cut.width * cut.height / cut.scale_x / cut.scale_y)
+    area_mm2 = area * cut.voxel_mm2 if cut.voxel_mm2 else None
+    return too_small(one.region, area, area_mm2, source.descriptor.limits, picture_px)
 
 
-def _stretched(mask: NDArray[np.bool_], box: Box, cut: Cut) -> tuple[NDArray[np.bool_], int, int]:
-    """Resample a region's mask onto the stored picture's pixels: each takes the voxel its centre lies in."""
-    x0, y0 = math.floor(box.x0), math.floor(box.y0)
-    x1, y1 = min(cut.width, math.ceil(box.x1)), min(cut.height, math.ceil(box.y1))
-    columns = np.floor((np.arange(x0, x1) + 0.5) / cut.scale_x - box.x0 / cut.scale_x).astype(int)
-    rows = np.floor((np.arange(y0, y1) + 0.5) / cut.scale_y - box.y0 / cut.scale_y).astype(int)
-    inside = (rows >= 0) & (rows < mask.shape[0]), (columns >= 0) & (columns < mask.shape[1])
-    taken = mask[np.clip(rows, 0, mask.shape[0] - 1)][:, np.clip(columns, 0, mask.shape[1] - 1)]
-    return taken & inside[0][:, None] & inside[1][None, :], x0, y0
+def _placed(kept: Sequence[OnSlice], cut: Cut) -> Iterator[Region]:
+    """Give regions their boxes, masks and areas in the stored picture."""
+    scale_x, scale_y = cut.scale_x, cut.scale_y
+    found = shown = [one.found for one in kept]
+    if found and (scale_x, scale_y) != (1.0, 1.0):
+        shown = masks.Stretch.of(cut.width, cut.height, scale_x, scale_y).applied(found)
+    codes = masks.codes(shown, cut.width, cut.height) if shown else []
+    for one, there, code in zip(kept, shown, codes, strict=True):
+        region, voxels = one.region, one.found
+        yield Region(
+            label=region.label,
+            raw=region.raw,
+            box=Box(voxels.x0 * scale_x, voxels.y0 * scale_y, voxels.x1 * scale_x, voxels.y1 * scale_y),
+            mask=None if one.painted else code,
+            component=voxels.component,
+            area_px=float(there.area),
+            area_mm2=voxels.area * cut.voxel_mm2 if cut.voxel_mm2 else None,
+            side=region.side,
+            certain=region.certain,
+            reader=region.reader,
+        )

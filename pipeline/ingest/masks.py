@@ -1,10 +1,16 @@
-"""From a label map to regions: run lengths, boxes, 8-connected components. Pure NumPy."""
+"""From a label map to regions: run lengths, boxes, 8-connected components. Pure NumPy.
 
-from collections.abc import Iterator
+Runs go down the columns, as COCO's code of a mask does: from one pass come box, area, components and code.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline import runlength
+from pipeline.ingest.reslice import transposed
 
 Ints = NDArray[np.int64]
 
@@ -21,47 +27,80 @@ class Found(NamedTuple):
     y1: int
     area: int
     """px."""
-    rows: Ints
-    """Row of each run."""
+    columns: Ints
+    """Column of each run, from left to right."""
     starts: Ints
     stops: Ints
-    """Half-open columns of each run."""
+    """Half-open rows of each run, downwards within a column."""
     specks: int = 0
     """px that were taken out of it, in parts below the bound."""
     speck: bool = False
     """Nothing but parts below the bound: given whole, to be counted and left out."""
 
 
-def find(labels: NDArray[Any], per_component: bool, despeckle: int = 0) -> Iterator[Found]:
+class _Runs(NamedTuple):
+    """Runs of one label within a column, column by column."""
+
+    values: NDArray[Any]
+    columns: Ints
+    starts: Ints
+    stops: Ints
+
+    def at(self, index: Any) -> "_Runs":
+        return _Runs(self.values[index], self.columns[index], self.starts[index], self.stops[index])
+
+
+def find(labels: NDArray[Any], per_component: bool, despeckle: int = 0, x0: int = 0, y0: int = 0) -> Iterator[Found]:
     """Yield what a slice of a label map holds, by label id, then by component in reading order.
 
     Args:
         labels: `(y, x)` integers; 0 is background.
         per_component: One region per 8-connected component instead of one per label.
         despeckle: 8-connected parts of fewer px are taken out of their region.
+        x0: Column of the slice at which `labels`, a part of it, begin.
+        y0: Row.
     """
-    values, rows, starts, stops = _runs(labels)
-    if not len(values):
+    runs = _runs(labels, x0, y0)
+    if runs is None:
         return
-    parts = _components(values, rows, starts, stops) if per_component or despeckle else values
-    groups = parts if per_component else values
-    order = np.lexsort((rows, groups)) if not per_component else np.lexsort((groups, values))
-    small = np.bincount(parts, stops - starts)[parts][order] < despeckle if despeckle else None
-    values, rows, starts, stops, groups = (a[order] for a in (values, rows, starts, stops, groups))
-    edges = np.flatnonzero(np.r_[True, (groups[1:] != groups[:-1]) | (values[1:] != values[:-1])])
-    number, last = -1, None
-    for begin, end in zip(edges, np.r_[edges[1:], len(values)], strict=True):
-        value = int(values[begin])
-        number = number + 1 if value == last else 0
-        last = value
+    parts = _components(runs) if per_component or despeckle else None
+    small = np.bincount(parts, runs.stops - runs.starts)[parts] < despeckle if despeckle and parts is not None else None
+    if parts is not None and per_component:
+        order, numbers = _by_component(runs, parts)
+    else:
+        order, numbers = np.argsort(runs.values, kind="stable"), None
+    runs, small = runs.at(order), None if small is None else small[order]
+    change = runs.values[1:] != runs.values[:-1]
+    if numbers is not None:
+        change |= numbers[1:] != numbers[:-1]
+    first = np.append(0, np.flatnonzero(change) + 1)
+    edges = [*first.tolist(), len(order)]
+    for n, found in enumerate(_measured(runs, first, numbers)):
+        if small is None:
+            yield found
+        else:
+            yield _despeckled(found, small[edges[n] : edges[n + 1]])
+
+
+def _measured(runs: _Runs, first: Ints, numbers: Ints | None) -> Iterator[Found]:
+    """Yield a region for each group of runs that follow each other."""
+    last = np.append(first[1:], len(runs.columns))
+    columns, starts, stops = runs.columns, runs.starts, runs.stops
+    measured = zip(
+        runs.values[first].tolist(),
+        [None] * len(first) if numbers is None else numbers[first].tolist(),
+        columns[first].tolist(),
+        np.minimum.reduceat(starts, first).tolist(),
+        (columns[last - 1] + 1).tolist(),
+        np.maximum.reduceat(stops, first).tolist(),
+        np.add.reduceat(stops - starts, first).tolist(),
+        first.tolist(),
+        last.tolist(),
+        strict=True,
+    )
+    for value, number, x0, y0, x1, y1, area, begin, end in measured:
         part = slice(begin, end)
-        found = _found(value, number if per_component else None, rows[part], starts[part], stops[part])
-        yield found if small is None else _despeckled(found, small[part])
-
-
-def _found(value: int, component: int | None, rows: Ints, starts: Ints, stops: Ints) -> Found:
-    box = int(starts.min()), int(rows.min()), int(stops.max()), int(rows.max()) + 1
-    return Found(value, component, *box, int((stops - starts).sum()), rows, starts, stops)
+        yield Found(int(value), number, x0, y0, x1, y1, area, columns[part], starts[part], stops[part])
 
 
 def _despeckled(found: Found, small: NDArray[np.bool_]) -> Found:
@@ -70,50 +109,123 @@ def _despeckled(found: Found, small: NDArray[np.bool_]) -> Found:
         return found._replace(speck=True)
     if not small.any():
         return found
-    kept = _found(found.value, found.component, found.rows[~small], found.starts[~small], found.stops[~small])
-    return kept._replace(specks=found.area - kept.area)
+    value = np.full(len(found.columns), found.value)
+    runs = _Runs(value, found.columns, found.starts, found.stops).at(~small)
+    (kept,) = _measured(runs, np.zeros(1, np.int64), None)
+    return kept._replace(component=found.component, specks=found.area - kept.area)
 
 
-def _runs(labels: NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return value, row, first column and end of every run of one label within a row, in reading order."""
-    width = labels.shape[1]
-    flat = np.ascontiguousarray(labels).reshape(-1)
+def _runs(labels: NDArray[Any], x0: int, y0: int) -> _Runs | None:
+    """Return the runs of a slice, or None where it is all background."""
+    rows = np.flatnonzero(labels.any(axis=1))
+    if not len(rows):
+        return None
+    top, below = int(rows[0]), int(rows[-1]) + 1
+    columns = transposed(labels[top:below])
+    height, flat = below - top, columns.reshape(-1)
     change = flat[1:] != flat[:-1]
-    change[width - 1 :: width] = True
-    begins = np.r_[0, np.flatnonzero(change) + 1]
-    ends = np.r_[begins[1:], len(flat)]
-    values = flat[begins].astype(np.int64)
-    kept = values != 0
-    begins, ends, values = begins[kept], ends[kept], values[kept]
-    rows = begins // width
-    return values, rows, begins - rows * width, ends - rows * width
+    change[height - 1 :: height] = True
+    edges = np.flatnonzero(change) + 1
+    begins, ends = np.append(0, edges), np.append(edges, len(flat))
+    values = flat[begins]
+    held = np.flatnonzero(values)
+    begins, ends, values = begins[held], ends[held], values[held]
+    column = begins // height
+    shift = column * height - top - y0
+    return _Runs(values, column + x0, begins - shift, ends - shift)
 
 
-def _components(values: Ints, rows: Ints, starts: Ints, stops: Ints) -> Ints:
-    """Return for each run the number of the first run of its component: union-find over touching runs."""
-    parent = list(range(len(values)))
-
-    def root(run: int) -> int:
-        while parent[run] != run:
-            parent[run] = parent[parent[run]]
-            run = parent[run]
-        return run
-
-    row_begin = np.searchsorted(rows, np.arange(int(rows.max()) + 3)) if len(rows) else np.zeros(1, int)
-    for run in range(len(values)):
-        row = int(rows[run])
-        for below in range(int(row_begin[row + 1]), int(row_begin[row + 2])):
-            if starts[below] > stops[run]:
-                break
-            if stops[below] >= starts[run] and values[below] == values[run]:
-                one, other = root(run), root(below)
-                parent[max(one, other)] = min(one, other)
-    return np.array([root(run) for run in range(len(values))], np.int64)
+def _components(runs: _Runs) -> Ints:
+    """Return for each run the number of the first run of its 8-connected component."""
+    one, other = _touching(runs)
+    number = np.arange(len(runs.columns))
+    while True:
+        least = np.minimum(number[one], number[other])
+        np.minimum.at(number, one, least)
+        np.minimum.at(number, other, least)
+        number = number[number]  # what stands for a run may itself be stood for
+        if (number[one] == number[other]).all():
+            return number
 
 
-def mask_of(found: Found) -> NDArray[np.bool_]:
-    """Return a region's mask within its box, `(y, x)`."""
-    mask = np.zeros((found.y1 - found.y0, found.x1 - found.x0), bool)
-    for row, start, stop in zip(found.rows - found.y0, found.starts - found.x0, found.stops - found.x0, strict=True):
-        mask[row, start:stop] = True
-    return mask
+def _touching(runs: _Runs) -> tuple[Ints, Ints]:
+    """Return the pairs of runs of one label in neighbouring columns that touch, corners included."""
+    span = int(runs.stops.max()) + 2
+    at = (runs.columns + 1) * span
+    low = np.searchsorted(runs.columns * span + runs.stops, at + runs.starts)
+    high = np.searchsorted(runs.columns * span + runs.starts, at + runs.stops, "right")
+    count = np.maximum(high - low, 0)
+    one = np.repeat(np.arange(len(count)), count)
+    other = np.arange(len(one)) - np.repeat(np.cumsum(count) - count - low, count)
+    same = runs.values[one] == runs.values[other]
+    return one[same], other[same]
+
+
+def _by_component(runs: _Runs, parts: Ints) -> tuple[Ints, Ints]:
+    """Return the order of runs by label, then by component in reading order, and each component's number in it."""
+    # the first px of a component in reading order: its topmost one, of those the one most to the left
+    reading = runs.starts * (int(runs.columns[-1]) + 1) + runs.columns
+    topmost = np.full(len(parts), np.iinfo(np.int64).max)
+    np.minimum.at(topmost, parts, reading)
+    order = np.lexsort((topmost[parts], runs.values))
+    values, parts = runs.values[order], parts[order]
+    another, label = parts[1:] != parts[:-1], np.append(True, values[1:] != values[:-1])
+    count = np.append(0, np.cumsum(another))
+    return order, count - count[np.maximum.accumulate(np.where(label, np.arange(len(label)), 0))]
+
+
+def codes(found: Sequence[Found], width: int, height: int) -> list[str]:
+    """Return the COCO run-length code of each of some regions of one picture.
+
+    Args:
+        found: At least one.
+        width: Of the picture.
+        height: Of the picture.
+    """
+    runs, first = _joined(found)
+    down = runs.columns * height
+    return runlength.encode_runs(down + runs.starts, down + runs.stops, first, width * height)
+
+
+class Stretch(NamedTuple):
+    """How the px of a slice become those of a larger picture: each takes the px of the slice its centre lies in."""
+
+    x: Ints
+    """First column of the picture for each column of the slice, and at its end the picture's width."""
+    y: Ints
+
+    @classmethod
+    def of(cls, width: int, height: int, scale_x: float, scale_y: float) -> "Stretch":
+        """Make it from the picture's size and its px per px of the slice."""
+        return cls(_firsts(width, scale_x), _firsts(height, scale_y))
+
+    def applied(self, found: Sequence[Found]) -> list[Found]:
+        """Return regions in px of the picture."""
+        runs, first = _joined(found)
+        columns, starts, stops = self.x[runs.columns], self.y[runs.starts], self.y[runs.stops]
+        times = self.x[runs.columns + 1] - columns
+        if (times != 1).any():
+            region = np.repeat(np.repeat(np.arange(len(found)), np.diff(first, append=len(columns))), times)
+            columns = np.repeat(columns - np.cumsum(times) + times, times) + np.arange(times.sum())
+            starts, stops = np.repeat(starts, times), np.repeat(stops, times)
+            order = np.lexsort((starts, columns, region))
+            columns, starts, stops = columns[order], starts[order], stops[order]
+            first = np.searchsorted(region, np.arange(len(found)))
+        made = _measured(_Runs(columns, columns, starts, stops), first, None)
+        return [
+            there._replace(value=one.value, component=one.component) for one, there in zip(found, made, strict=True)
+        ]
+
+
+def _joined(found: Sequence[Found]) -> tuple[_Runs, Ints]:
+    """Return the runs of regions, one after the other, and the number of each one's first run."""
+    columns, starts, stops = (np.concatenate([one[at] for one in found]) for at in _RUNS)
+    return _Runs(columns, columns, starts, stops), np.cumsum([0] + [len(one.columns) for one in found[:-1]])
+
+
+_RUNS = tuple(map(Found._fields.index, ("columns", "starts", "stops")))
+
+
+def _firsts(size: int, scale: float) -> Ints:
+    source = np.floor((np.arange(size) + 0.5) / scale)
+    return np.searchsorted(source, np.arange(round(size / scale) + 1))

@@ -275,7 +275,7 @@ def _coded(region: Region, mark: Mark, here: _OnFrame, source: Source) -> Placed
     box = Box(found.x0, found.y0, found.x1, found.y1)
     if mark.box:
         box = clipped(_moved(mark.box, here.to_stored), frame)
-    code = runlength.encode(masks.mask_of(found), found.x0, found.y0, width, height)
+    (code,) = masks.codes([found], width, height)
     return _of_mask(replace(region, box=box, mask=code), mark, found.area, frame, source)
 
 
@@ -346,7 +346,7 @@ def _masked(spec: AnnotationSpec, layer: Layer, frame: Frame, source: Source) ->
             yield Placed(region, odd(found, said))
             continue
         box = Box(found.x0, found.y0, found.x1, found.y1)
-        code = runlength.encode(masks.mask_of(found), found.x0, found.y0, width, height)
+        (code,) = masks.codes([found], width, height)
         region = replace(region, box=box, mask=code, component=found.component)
         fits = sized(region, found.area, _mm2(found.area, frame), source, width * height)
         yield fits._replace(remark="specks" if found.specks else None)

@@ -44,10 +44,17 @@ _RIGHT = {"axial": 0, "coronal": 0, "sagittal": 1}
 _DOWN = {"axial": 1, "coronal": 2, "sagittal": 2}
 
 
+def stacked(array: NDArray[Any], axis: str) -> NDArray[Any]:
+    """Return a view of all slices, `(slice, row, column)`; coronal and sagittal have the head on top."""
+    if axis == "axial":
+        return array
+    view: NDArray[Any] = array[::-1].transpose((1, 0, 2) if axis == "coronal" else (2, 0, 1))
+    return view
+
+
 def take(array: NDArray[Any], axis: str, index: int) -> NDArray[Any]:
-    """Return the view of a slice, `(row, column)`; coronal and sagittal have the head at the top."""
-    views: dict[str, Any] = {"axial": np.s_[index], "coronal": np.s_[::-1, index, :], "sagittal": np.s_[::-1, :, index]}
-    view: NDArray[Any] = array[views[axis]]
+    """Return the view of a slice, `(row, column)`."""
+    view: NDArray[Any] = stacked(array, axis)[index]
     return view
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Unusable, UserError
+from pipeline.ingest.reslice import as_stored
 from pipeline.records import Case, Egress, Origin, Region
 from pipeline.vocabulary import Vocabulary
 from sources.annotation import Annotation, Given
 from sources.cases import form_of
-from sources.descriptor import AnnotationSpec, Descriptor, layout
+from sources.descriptor import AnnotationSpec, Descriptor, Limits, layout
 from sources.templates import fill
 
 FINE_PIXEL_MM2 = 0.0025
@@ -167,33 +168,41 @@ def remarks_on(mask: NDArray[Any]) -> tuple[str, ...]:
     >>> remarks_on(np.zeros((4, 4)))
     ('empty_mask',)
     """
-    held = int(np.count_nonzero(mask))
+    held = int(np.count_nonzero(as_stored(mask)))
     if held in (0, mask.size):
         return ("full_mask",) if held else ("empty_mask",)
+    if held <= 0.5 * mask.size:
+        return ()
     edges = [np.take(mask, at, axis) != 0 for axis in range(mask.ndim) for at in (0, -1)]
     border = sum(int(edge.sum()) for edge in edges) / sum(edge.size for edge in edges)
-    return ("inverted_mask",) if border > 0.75 and held > 0.5 * mask.size else ()
+    return ("inverted_mask",) if border > 0.75 else ()
 
 
 def sized(region: Region, area_px: float, area_mm2: float | None, source: Source, picture_px: int) -> Placed:
-    """Give a region its areas, or refuse it by the limits for masks.
+    """Give a region its areas, or refuse it by the limits for masks; arguments as of `too_small`."""
+    problem = too_small(region, area_px, area_mm2, source.descriptor.limits, picture_px)
+    return Placed(replace(region, area_px=area_px, area_mm2=area_mm2), problem)
+
+
+def too_small(
+    region: Region, area_px: float, area_mm2: float | None, limits: Limits, picture_px: int
+) -> tuple[str, str] | None:
+    """Return why the limits for masks refuse a region, or None.
 
     Args:
-        region: With its place.
+        region: With its label.
         area_px: px of the stored picture.
         area_mm2: None where spacing is unknown.
-        source: Says the limits.
+        limits: The descriptor's.
         picture_px: Area of the stored picture.
     """
-    limits = source.descriptor.limits
-    region = replace(region, area_px=area_px, area_mm2=area_mm2)
     name = region.label or region.raw
     in_mm = area_mm2 is not None and area_px > 0 and area_mm2 / area_px >= FINE_PIXEL_MM2
     if in_mm and area_mm2 is not None and area_mm2 < limits.min_area_mm2:
-        return Placed(region, ("too_small", f"{name}: {area_mm2:.1f} mm2; at least {limits.min_area_mm2:g} are kept"))
+        return "too_small", f"{name}: {area_mm2:.1f} mm2; at least {limits.min_area_mm2:g} are kept"
     if not in_mm and area_px < limits.min_area_px:
-        return Placed(region, ("too_small", f"{name}: {area_px:g} px; at least {limits.min_area_px:g} are kept"))
+        return "too_small", f"{name}: {area_px:g} px; at least {limits.min_area_px:g} are kept"
     if area_px < limits.min_share * picture_px:
         share = f"{area_px / picture_px:.3%} of the picture"
-        return Placed(region, ("too_small", f"{name}: {share}; at least {limits.min_share:.3%} are kept"))
-    return Placed(region)
+        return "too_small", f"{name}: {share}; at least {limits.min_share:.3%} are kept"
+    return None

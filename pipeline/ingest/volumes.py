@@ -1,7 +1,7 @@
 """Volumes and label maps in one file: NIfTI, NRRD, MetaImage, told apart by what they hold and not by their names."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from isal import igzip
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pipeline.errors import Unusable
 from pipeline.ingest import metaimage, nifti, nrrd
 from pipeline.ingest.geometry import Matrix, Volume, assumed_affine, to_lps
-from pipeline.ingest.voxels import DAMAGED, Stored, read_voxels
+from pipeline.ingest.reslice import Shade
+from pipeline.ingest.voxels import DAMAGED, Stored, checked, in_one_piece, read_shaded, read_voxels
 from pipeline.records import Geometry
 
 LFS_POINTER = b"version https://git-lfs"
@@ -28,10 +29,51 @@ def read(path: Path, assume: str | None = None, channel: int | None = None) -> V
         Unusable: `missing_image`, `unreadable`, `empty_file`, `lfs_pointer`, `undecodable`, `truncated`, `too_large`,
             `not_3d`, `bad_geometry`.
     """
-    stored = _stored(path)
-    array = read_voxels(stored, channel)
-    replaced = array.dtype.kind == "f" and _replace_not_finite(array)
-    return _volume(array, stored, assume, ("not_finite_replaced",) if replaced else ())
+    return opened(path, assume, channel).voxels()
+
+
+class Opened(NamedTuple):
+    """A volume of which only the header was read."""
+
+    stored: Stored
+    assume: str | None
+    channel: int | None
+
+    def grid(self) -> Volume:
+        """Return where its voxels lie, without them: all are 0."""
+        shape, _ = checked(self.stored, self.channel)
+        if len(shape) == 4:
+            shape = tuple(np.delete(shape, self.stored.channel_axis))
+        return _volume(np.broadcast_to(np.zeros((), np.uint8), shape), self.stored, self.assume)
+
+    def voxels(self) -> Volume:
+        """Read it, as `read` does."""
+        array = read_voxels(self.stored, self.channel)
+        replaced = array.dtype.kind == "f" and _replace_not_finite(array)
+        return _volume(array, self.stored, self.assume, ("not_finite_replaced",) if replaced else ())
+
+    def shaded(self, shade: Shade) -> Volume | None:
+        """Read it as 8 bits, one for each intensity; None where only `voxels` can do that.
+
+        Raises:
+            Unusable: As `read`; `no_content`.
+        """
+        if not in_one_piece(self.stored):
+            return None
+        array, only = read_shaded(self.stored, self.channel, shade)
+        if only is not None:
+            raise no_content(only)
+        return _volume(array, self.stored, self.assume)
+
+
+def opened(path: Path, assume: str | None = None, channel: int | None = None) -> Opened:
+    """Read the header of a volume; arguments and errors as of `read`."""
+    return Opened(_stored(path), assume, channel)
+
+
+def no_content(value: float) -> Unusable:
+    """Return why a volume with but one intensity is left out."""
+    return Unusable("no_content", f"every voxel is {value:g}")
 
 
 def read_labels(

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Unusable
 from pipeline.ingest.geometry import Matrix
+from pipeline.ingest.reslice import Shade, has_table, tabled
 from pipeline.records import Geometry
 
 MAX_VOXELS = 2_000_000_000
 """Larger volumes are refused by their header, before they are read."""
-CHUNK = 1 << 22
+CHUNK = 1 << 19
+"""Bytes: what is copied on at once stays in the cache."""
 DEFLATE_RATIO = 1040
 """Deflate makes data smaller by 1032 at most: a header that promises more is wrong, or an attack."""
 
@@ -69,20 +71,75 @@ def read_voxels(stored: Stored, channel: int | None = None) -> NDArray[Any]:
     Raises:
         Unusable: `not_3d`, `too_large`, `missing_image`, `unreadable`, `truncated`, `undecodable`.
     """
-    shape, before = _wanted(stored, channel)
-    voxels = math.prod(shape)
-    if voxels > MAX_VOXELS:
-        raise Unusable("too_large", f"{shape}: {voxels} voxels; at most {MAX_VOXELS} are read")
-    nbytes = voxels * stored.dtype.itemsize
-    _check_size(stored, stored.skip + before * nbytes + nbytes)
-    flat = np.empty(voxels, stored.dtype)
-    _fill(flat.view(np.uint8), stored, stored.skip + before * nbytes)
+    shape, start = checked(stored, channel)
+    flat = np.empty(math.prod(shape), stored.dtype)
+    for _ in _filled(flat.view(np.uint8), flat.nbytes, stored, start):
+        pass
     array = flat.reshape(shape, order="F")
     if array.ndim == 4:
         array = np.asfortranarray(np.take(array, channel or 0, axis=stored.channel_axis))
     if not array.dtype.isnative:
         array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     return _scaled(array, stored.slope, stored.intercept)
+
+
+class Shaded(NamedTuple):
+    """A volume of which only what was made of its voxels is kept."""
+
+    array: NDArray[np.uint8]
+    """`(i, j, k)`."""
+    only: float | None
+    """The value of every voxel, where they all have the same."""
+
+
+def read_shaded(stored: Stored, channel: int | None, shade: Shade) -> Shaded:
+    """Read one volume as `shade(read_voxels(stored, channel))`: a quarter of the memory, and a pass less over it.
+
+    Args:
+        stored: What the header says; `in_one_piece` holds for it.
+        channel: Which of several volumes.
+        shade: Makes 8 bits of each intensity by itself.
+
+    Raises:
+        Unusable: As `read_voxels`.
+    """
+    shape, start = checked(stored, channel)
+
+    def scaled(raw: NDArray[Any]) -> NDArray[Any]:
+        return _scaled(raw.reshape(-1, 1, 1), stored.slope, stored.intercept).reshape(-1)
+
+    look_up = tabled(lambda raw: shade(scaled(raw)), stored.dtype)
+    flat, slab = np.empty(math.prod(shape), np.uint8), np.empty(CHUNK, np.uint8)
+    done, first, alike = 0, np.zeros(1, stored.dtype), True
+    for part in _filled(slab, flat.size * stored.dtype.itemsize, stored, start):
+        raw = part.view(stored.dtype)
+        first = first if done else raw[:1].copy()
+        alike = alike and bool((raw == first).all())
+        flat[done : done + len(raw)] = look_up(raw.reshape(1, -1))[0]
+        done += len(raw)
+    only = float(scaled(first.astype(first.dtype.newbyteorder("=")))[0]) if alike else None
+    return Shaded(flat.reshape(shape, order="F"), only)
+
+
+def in_one_piece(stored: Stored) -> bool:
+    """Return whether the voxels of one volume follow each other, in numbers that there is a table of."""
+    return has_table(stored.dtype) and (stored.channels == 1 or stored.channel_axis == 3)
+
+
+def checked(stored: Stored, channel: int | None) -> tuple[tuple[int, ...], int]:
+    """Return the shape that is read for one volume, and at which byte of the (decompressed) file it begins.
+
+    Raises:
+        Unusable: As `read_voxels`, as far as the header and the file's size tell.
+    """
+    shape, before = _wanted(stored, channel)
+    voxels = math.prod(shape)
+    if voxels > MAX_VOXELS:
+        raise Unusable("too_large", f"{shape}: {voxels} voxels; at most {MAX_VOXELS} are read")
+    nbytes = voxels * stored.dtype.itemsize
+    start = stored.skip + before * nbytes
+    _check_size(stored, start + nbytes)
+    return shape, start
 
 
 def _wanted(stored: Stored, channel: int | None) -> tuple[tuple[int, ...], int]:
@@ -115,27 +172,36 @@ def _not_read(error: OSError) -> Unusable:
     return Unusable("unreadable", error.strerror or "not readable")
 
 
-def _fill(target: NDArray[np.uint8], stored: Stored, skip: int) -> None:
-    """Fill an array with bytes; a compressed stream that ends with them is read on to its checksum."""
-    done = 0
+def _filled(slab: NDArray[np.uint8], wanted: int, stored: Stored, start: int) -> Iterator[NDArray[np.uint8]]:
+    """Fill memory with the file's bytes from `start` on, and yield it each time it is full or the last byte is there.
+
+    A compressed stream that ends with them is read on to its checksum.
+    """
+    done = held = 0
     try:
-        with closing(_chunks(stored, skip)) as chunks:
+        with closing(_chunks(stored, start)) as chunks:
             for chunk in chunks:
-                part = memoryview(chunk)[: len(target) - done]
-                target[done : done + len(part)] = part
-                done += len(part)
-                if len(part) < len(chunk):
+                part = memoryview(chunk)[: wanted - done]
+                done, beyond = done + len(part), len(part) < len(chunk)
+                while part:
+                    taken = part[: len(slab) - held]
+                    slab[held : held + len(taken)] = taken
+                    held, part = held + len(taken), part[len(taken) :]
+                    if held == len(slab) or (done == wanted and not part):
+                        yield slab[:held]
+                        held = 0
+                if beyond:
                     return
     except EOFError:
-        raise Unusable("truncated", f"its compressed stream ends before its {len(target)} bytes of voxels") from None
+        raise Unusable("truncated", f"its compressed stream ends before its {wanted} bytes of voxels") from None
     except DAMAGED:
         raise Unusable("undecodable", "its compressed voxels are damaged") from None
     except OSError as error:
         if error.errno is None:  # bz2 has no error of its own
             raise Unusable("undecodable", "its compressed voxels are damaged") from None
         raise _not_read(error) from None
-    if done < len(target):
-        raise Unusable("truncated", f"{done} of {len(target)} bytes of its voxels are there")
+    if done < wanted:
+        raise Unusable("truncated", f"{done} of {wanted} bytes of its voxels are there")
 
 
 def _chunks(stored: Stored, skip: int) -> Generator[bytes]:
@@ -149,7 +215,7 @@ def _chunks(stored: Stored, skip: int) -> Generator[bytes]:
         else:
             file.seek(stored.offset)
             for chunk in _decoded(file, stored.encoding):
-                yield chunk[skip:]
+                yield chunk[skip:] if skip else chunk
                 skip = max(0, skip - len(chunk))
 
 

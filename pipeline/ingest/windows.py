@@ -1,5 +1,6 @@
 """From intensities to grey with fixed bounds: the same intensity is the same grey on every slice."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError, did_you_mean
-from pipeline.ingest import dicom_pixels
+from pipeline.ingest import dicom_pixels, reslice
 from pipeline.vocabulary import Vocabulary, normalise
 from sources.descriptor import WindowSpec
 
@@ -37,41 +38,6 @@ class Header(NamedTuple):
     """Its explanation, to choose by; text of the header, so it is written nowhere."""
 
 
-def bounds(
-    spec: WindowSpec | None,
-    modality: str,
-    volume: NDArray[Any],
-    vocabulary: Vocabulary,
-    where: str,
-    *,
-    labels: Iterable[str] = (),
-    header: Sequence[Header] = (),
-    suv: bool = False,
-    background: float | None = None,
-) -> Bounds:
-    """Choose the window of a volume: the descriptor's, else soft tissue for CT, else percentiles of the foreground.
-
-    Args:
-        spec: The descriptor's wish, or None.
-        modality: A key of the vocabulary. PET is shown inverted, 0 to 10 SUV by default.
-        volume: `(z, y, x)`.
-        vocabulary: Has the presets.
-        where: Named in errors.
-        labels: Concept ids on the volume, for the preset `organ`.
-        header: The file's own windows, for the preset `header`.
-        suv: Intensities are SUV.
-        background: Intensity that stands for no voxel.
-
-    Raises:
-        UserError: The descriptor names an unknown preset.
-    """
-    found = fixed(spec, modality, vocabulary, where, labels=labels, header=header, suv=suv)
-    if found is not None:
-        return found
-    low, high = percentiles(volume, *wanted_percentiles(spec), background)
-    return by_percentiles(low, high, modality)
-
-
 def fixed(
     spec: WindowSpec | None,
     modality: str,
@@ -82,7 +48,16 @@ def fixed(
     header: Sequence[Header] = (),
     suv: bool = False,
 ) -> Bounds | None:
-    """Choose a window that does not depend on the picture, or None where percentiles are to decide.
+    """Choose the window of a volume that does not depend on its voxels; None: percentiles of its foreground decide.
+
+    Args:
+        spec: The descriptor's wish, or None: soft tissue for CT.
+        modality: A key of the vocabulary. PET is shown inverted, 0 to 10 SUV by default.
+        vocabulary: Has the presets.
+        where: Named in errors.
+        labels: Concept ids on the volume, for the preset `organ`.
+        header: The file's own windows, for the preset `header`.
+        suv: Intensities are SUV.
 
     Raises:
         UserError: The descriptor names an unknown preset, or a window that its function can not have.
@@ -123,6 +98,13 @@ def _named(name: str, low: float, high: float) -> Bounds:
 
 def _inverted(found: Bounds) -> Bounds:
     return found._replace(low=found.high, high=found.low, name=f"{found.name} inverted")
+
+
+def of_foreground(
+    spec: WindowSpec | None, modality: str, volume: NDArray[Any], background: float | None = None
+) -> Bounds:
+    """Choose the window of a volume by percentiles of its foreground; arguments as of `percentiles`."""
+    return by_percentiles(*percentiles(volume, *wanted_percentiles(spec), background), modality)
 
 
 def wanted_percentiles(spec: WindowSpec | None) -> tuple[float, float]:
@@ -305,6 +287,12 @@ def grey(intensities: NDArray[Any], window: Bounds) -> NDArray[np.uint8]:
         # fmin and fmax take the other one for what is not a number
         clipped: NDArray[np.uint8] = np.fmin(np.fmax(made, 0, out=made), 255, out=made).astype(np.uint8)
     return clipped
+
+
+def shader(window: Bounds, dtype: np.dtype[Any]) -> reslice.Shade:
+    """Return `grey` for many slices of one type."""
+    plain = functools.partial(grey, window=window)
+    return reslice.tabled(plain, dtype) if reslice.has_table(dtype) else plain
 
 
 def _sigmoid(intensities: NDArray[Any], window: Bounds) -> NDArray[np.uint8]:

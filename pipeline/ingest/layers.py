@@ -1,7 +1,9 @@
 """What annotations say of a volume: label maps on its grid, one at a time, and the regions of its slices."""
 
+import functools
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,15 +100,13 @@ def find(volume: Volume, annotations: Sequence[Annotated], source: Source, sops:
         held = _held(layer)
         if held is None:
             continue
-        regions_of = _reader(held, source)
         z, y, x = held.first
         top = volume.array.shape[0] - z - held.array.shape[0]  # all but axial slices have the head on top
         for axis, first, right, down in (("axial", z, x, y), ("coronal", y, x, top), ("sagittal", x, y, top)):
-            stack = stacked(held.array, axis)
-            for index, sheet in enumerate(reslice.sheets(stack, range(len(stack) if axis in planes else 0))):
-                found = regions_of(sheet, right, down)
-                if found:
-                    by_plane[axis].setdefault(index + first, []).extend(found)
+            if axis in by_plane:
+                for index, found in enumerate(_on_slices(held, stacked(held.array, axis), source, right, down)):
+                    if found:
+                        by_plane[axis].setdefault(index + first, []).extend(found)
     placed, absent = _of_all(annotations, source, volume.array.shape[2 - volume.stack] == 1)
     doubted = frozenset(one.region.label for one in lost if one.region.label)
     kept = tuple(one for one in lost if one.problem)
@@ -144,34 +144,24 @@ def _held(layer: Layer) -> Layer | None:
     return layer._replace(array=array, first=(first[0], first[1], first[2]))
 
 
-def _reader(layer: Layer, source: Source) -> Callable[[NDArray[Any], int, int], list[OnSlice]]:
-    """Return what reads the regions of a part of a slice that begins at some column and row.
-
-    What an id means is looked up once.
-    """
-    spec, despeckle = layer.spec, source.descriptor.limits.despeckle_px
+def _on_slices(layer: Layer, stack: NDArray[Any], source: Source, x0: int, y0: int) -> Iterator[list[OnSlice]]:
+    """Yield the regions of each slice of a layer; x0 and y0 are where the slices begin on those of the volume."""
+    spec = layer.spec
     per_component = getattr(spec, "boxes", "per_class") == "per_component"
     painted = layout(spec.kind).ORIGIN == "detection"
-    meant: dict[int, Region | None] = {}
 
-    def region_of(value: int) -> Region | None:
+    @functools.cache
+    def meant(value: int) -> tuple[Region, str, bool] | None:
         raw = layer.names.get(value)
         if value in layer.ignore or (raw is not None and spec.rule(raw).drop):
             return None
-        return source.region(spec, raw or str(value), reader=layer.reader)
+        region = source.region(spec, raw or str(value), reader=layer.reader)
+        return None if region is None else (region, raw or str(value), raw is not None)
 
-    def read(sheet: NDArray[Any], x0: int, y0: int) -> list[OnSlice]:
-        regions = []
-        for found in masks.find(sheet, per_component, despeckle, x0, y0):
-            if found.value not in meant:
-                meant[found.value] = region_of(found.value)
-            region = meant[found.value]
-            if region is not None:
-                raw = layer.names.get(found.value)
-                regions.append(OnSlice(region, raw or str(found.value), raw is not None, found, painted))
-        return regions
-
-    return read
+    sheets = reslice.sheets(stack, range(len(stack)))
+    for regions in masks.find_all(sheets, per_component, source.descriptor.limits.despeckle_px, x0, y0):
+        known = ((meant(found.value), found) for found in regions)
+        yield [OnSlice(*meaning, found, painted) for meaning, found in known if meaning is not None]
 
 
 def _of_all(
@@ -259,18 +249,26 @@ def _label_map(spec: AnnotationSpec, annotation: LabelVolume, volume: Volume, so
 # ---- slices
 
 
-def lay(cut: Cut, found: Sequence[OnSlice], regions: Regions, source: Source) -> Laid:
-    """Place the regions of a slice on its stored picture."""
-    problems = [_problem(one, cut, source) for one in found]
-    kept = [one for one, problem in zip(found, problems, strict=True) if problem is None]
-    placed_there = iter(_placed(kept, cut))
-    placed = [
-        Placed(next(placed_there)) if problem is None else Placed(one.region, problem)
-        for one, problem in zip(found, problems, strict=True)
-    ]
-    remarks = ("specks" for on_slice in found if on_slice.found.specks)
-    doubted = regions.doubted | regions.unseen[cut.axis].get(cut.number, frozenset())
-    return Laid((*regions.of_all, *placed), regions.absent, tuple(remarks), doubted=doubted)
+AT_ONCE = 64
+"""Slices whose masks are coded together."""
+
+
+def lay(cuts: Sequence[Cut], regions: Regions, source: Source) -> Iterator[Laid]:
+    """Yield what lies on each of some slices of one plane, placed on its stored picture."""
+    for begin in range(0, len(cuts), AT_ONCE):
+        some = cuts[begin : begin + AT_ONCE]
+        found = [regions.by_plane[cut.axis].get(cut.number, []) for cut in some]
+        problems = [[_problem(one, cut, source) for one in there] for cut, there in zip(some, found, strict=True)]
+        whole = iter([*zip(itertools.chain(*found), itertools.chain(*problems), strict=True)])
+        placed = _placed([one for one, problem in whole if problem is None], some[0])
+        for cut, there, whys in zip(some, found, problems, strict=True):
+            on_slice = [
+                Placed(next(placed)) if why is None else Placed(one.region, why)
+                for one, why in zip(there, whys, strict=True)
+            ]
+            specks = tuple("specks" for one in there if one.found.specks)
+            doubted = regions.doubted | regions.unseen[cut.axis].get(cut.number, frozenset())
+            yield Laid((*regions.of_all, *on_slice), regions.absent, specks, doubted=doubted)
 
 
 def _problem(one: OnSlice, cut: Cut, source: Source) -> tuple[str, str] | None:
@@ -283,7 +281,7 @@ def _problem(one: OnSlice, cut: Cut, source: Source) -> tuple[str, str] | None:
 
 
 def _placed(kept: Sequence[OnSlice], cut: Cut) -> Iterator[Region]:
-    """Give regions their boxes, masks and areas in the stored picture."""
+    """Give regions their boxes, masks and areas in the stored pictures, which are all alike."""
     scale_x, scale_y = cut.scale_x, cut.scale_y
     found = shown = [one.found for one in kept]
     if found and (scale_x, scale_y) != (1.0, 1.0):

@@ -3,7 +3,7 @@
 Runs go down the columns, as COCO's code of a mask does: from one pass come box, area, components and code.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,47 +39,84 @@ class Found(NamedTuple):
 
 
 class _Runs(NamedTuple):
-    """Runs of one label within a column, column by column."""
+    """Runs of one label within a column: slice after slice, column after column."""
 
+    slices: Ints
     values: NDArray[Any]
     columns: Ints
     starts: Ints
     stops: Ints
 
     def at(self, index: Any) -> "_Runs":
-        return _Runs(self.values[index], self.columns[index], self.starts[index], self.stops[index])
+        return _Runs(*(part[index] for part in self))
 
 
-def find(labels: NDArray[Any], per_component: bool, despeckle: int = 0, x0: int = 0, y0: int = 0) -> Iterator[Found]:
-    """Yield what a slice of a label map holds, by label id, then by component in reading order.
+AT_ONCE = 1 << 20
+"""px of slices that are worked on together: as many as stay in the cache."""
+
+
+def find(labels: NDArray[Any], per_component: bool, despeckle: int = 0) -> list[Found]:
+    """Return what a slice of a label map holds, by label id, then by component in reading order.
 
     Args:
         labels: `(y, x)` integers; 0 is background.
         per_component: One region per 8-connected component instead of one per label.
         despeckle: 8-connected parts of fewer px are taken out of their region.
-        x0: Column of the slice at which `labels`, a part of it, begin.
+    """
+    return next(find_all([labels], per_component, despeckle))
+
+
+def find_all(
+    sheets: Iterable[NDArray[Any]], per_component: bool, despeckle: int = 0, x0: int = 0, y0: int = 0
+) -> Iterator[list[Found]]:
+    """Yield what `find` returns for each of some slices of one size.
+
+    Args:
+        sheets: As `find` takes them.
+        per_component: As `find`.
+        despeckle: As `find`.
+        x0: Column at which they begin, where they are a part of larger slices.
         y0: Row.
     """
-    runs = _runs(labels, x0, y0)
-    if runs is None:
-        return
-    parts = _components(runs) if per_component or despeckle else None
-    small = np.bincount(parts, runs.stops - runs.starts)[parts] < despeckle if despeckle and parts is not None else None
-    if parts is not None and per_component:
-        order, numbers = _by_component(runs, parts)
-    else:
-        order, numbers = np.argsort(runs.values, kind="stable"), None
-    runs, small = runs.at(order), None if small is None else small[order]
-    change = runs.values[1:] != runs.values[:-1]
-    if numbers is not None:
-        change |= numbers[1:] != numbers[:-1]
-    first = np.append(0, np.flatnonzero(change) + 1)
-    edges = [*first.tolist(), len(order)]
-    for n, found in enumerate(_measured(runs, first, numbers)):
-        if small is None:
-            yield found
+    waiting = list[NDArray[Any]]()
+    for sheet in sheets:
+        waiting.append(sheet)
+        if len(waiting) * sheet.size >= AT_ONCE:
+            yield from _found(waiting, per_component, despeckle, x0, y0)
+            waiting = []
+    if waiting:
+        yield from _found(waiting, per_component, despeckle, x0, y0)
+
+
+def _found(
+    sheets: Sequence[NDArray[Any]], per_component: bool, despeckle: int, x0: int, y0: int
+) -> Iterator[list[Found]]:
+    found: list[list[Found]] = [[] for _ in sheets]
+    runs = _runs(sheets, x0, y0)
+    if len(runs.values):
+        parts = _components(runs) if per_component or despeckle else None
+        small = None if parts is None else np.bincount(parts, runs.stops - runs.starts)[parts] < despeckle
+        if parts is not None and per_component:
+            order, numbers = _by_component(runs, parts)
         else:
-            yield _despeckled(found, small[edges[n] : edges[n + 1]])
+            order, numbers = np.lexsort((runs.values, runs.slices)), None
+        runs = runs.at(order)
+        first = _changes(runs.slices, runs.values, *([] if numbers is None else [numbers]))
+        edges = [*first.tolist(), len(order)]
+        small = small[order] if despeckle and small is not None else None
+        for n, (index, one) in enumerate(
+            zip(runs.slices[first].tolist(), _measured(runs, first, numbers), strict=True)
+        ):
+            found[index].append(one if small is None else _despeckled(one, small[edges[n] : edges[n + 1]]))
+    yield from found
+
+
+def _changes(*keys: NDArray[Any]) -> Ints:
+    """Return where groups of equal keys begin."""
+    change = keys[0][1:] != keys[0][:-1]
+    for key in keys[1:]:
+        change |= key[1:] != key[:-1]
+    return np.append(0, np.flatnonzero(change) + 1)
 
 
 def _measured(runs: _Runs, first: Ints, numbers: Ints | None) -> Iterator[Found]:
@@ -109,20 +146,19 @@ def _despeckled(found: Found, small: NDArray[np.bool_]) -> Found:
         return found._replace(speck=True)
     if not small.any():
         return found
-    value = np.full(len(found.columns), found.value)
-    runs = _Runs(value, found.columns, found.starts, found.stops).at(~small)
-    (kept,) = _measured(runs, np.zeros(1, np.int64), None)
-    return kept._replace(component=found.component, specks=found.area - kept.area)
+    (kept,) = _measured(_alone(found).at(~small), np.zeros(1, np.int64), None)
+    return kept._replace(value=found.value, component=found.component, specks=found.area - kept.area)
 
 
-def _runs(labels: NDArray[Any], x0: int, y0: int) -> _Runs | None:
-    """Return the runs of a slice, or None where it is all background."""
-    rows = np.flatnonzero(labels.any(axis=1))
-    if not len(rows):
-        return None
-    top, below = int(rows[0]), int(rows[-1]) + 1
-    columns = transposed(labels[top:below])
-    height, flat = below - top, columns.reshape(-1)
+def _alone(found: Found) -> _Runs:
+    """Return a region's runs; what they are of is left out."""
+    return _Runs(found.columns, found.columns, found.columns, found.starts, found.stops)
+
+
+def _runs(sheets: Sequence[NDArray[Any]], x0: int, y0: int) -> _Runs:
+    columns = np.stack([transposed(sheet) for sheet in sheets])
+    _, width, height = columns.shape
+    flat = columns.reshape(-1)
     change = flat[1:] != flat[:-1]
     change[height - 1 :: height] = True
     edges = np.flatnonzero(change) + 1
@@ -131,8 +167,9 @@ def _runs(labels: NDArray[Any], x0: int, y0: int) -> _Runs | None:
     held = np.flatnonzero(values)
     begins, ends, values = begins[held], ends[held], values[held]
     column = begins // height
-    shift = column * height - top - y0
-    return _Runs(values, column + x0, begins - shift, ends - shift)
+    shift = column * height - y0
+    index = column // width
+    return _Runs(index, values, column - index * width + x0, begins - shift, ends - shift)
 
 
 def _components(runs: _Runs) -> Ints:
@@ -150,10 +187,10 @@ def _components(runs: _Runs) -> Ints:
 
 def _touching(runs: _Runs) -> tuple[Ints, Ints]:
     """Return the pairs of runs of one label in neighbouring columns that touch, corners included."""
-    span = int(runs.stops.max()) + 2
-    at = (runs.columns + 1) * span
-    low = np.searchsorted(runs.columns * span + runs.stops, at + runs.starts)
-    high = np.searchsorted(runs.columns * span + runs.starts, at + runs.stops, "right")
+    span, width = int(runs.stops.max()) + 2, int(runs.columns.max()) + 2
+    down = (runs.slices * width + runs.columns) * span  # a column of its own lies between two slices
+    low = np.searchsorted(down + runs.stops, down + span + runs.starts)
+    high = np.searchsorted(down + runs.starts, down + span + runs.stops, "right")
     count = np.maximum(high - low, 0)
     one = np.repeat(np.arange(len(count)), count)
     other = np.arange(len(one)) - np.repeat(np.cumsum(count) - count - low, count)
@@ -164,14 +201,15 @@ def _touching(runs: _Runs) -> tuple[Ints, Ints]:
 def _by_component(runs: _Runs, parts: Ints) -> tuple[Ints, Ints]:
     """Return the order of runs by label, then by component in reading order, and each component's number in it."""
     # the first px of a component in reading order: its topmost one, of those the one most to the left
-    reading = runs.starts * (int(runs.columns[-1]) + 1) + runs.columns
+    reading = runs.starts * (int(runs.columns.max()) + 1) + runs.columns
     topmost = np.full(len(parts), np.iinfo(np.int64).max)
     np.minimum.at(topmost, parts, reading)
-    order = np.lexsort((topmost[parts], runs.values))
-    values, parts = runs.values[order], parts[order]
-    another, label = parts[1:] != parts[:-1], np.append(True, values[1:] != values[:-1])
-    count = np.append(0, np.cumsum(another))
-    return order, count - count[np.maximum.accumulate(np.where(label, np.arange(len(label)), 0))]
+    order = np.lexsort((topmost[parts], runs.values, runs.slices))
+    count = np.zeros(len(order), np.int64)
+    count[_changes(parts[order])[1:]] = 1
+    count = np.cumsum(count)
+    labels = _changes(runs.slices[order], runs.values[order])
+    return order, count - np.repeat(count[labels], np.diff(labels, append=len(order)))
 
 
 def codes(found: Sequence[Found], width: int, height: int) -> list[str]:
@@ -211,7 +249,7 @@ class Stretch(NamedTuple):
             order = np.lexsort((starts, columns, region))
             columns, starts, stops = columns[order], starts[order], stops[order]
             first = np.searchsorted(region, np.arange(len(found)))
-        made = _measured(_Runs(columns, columns, starts, stops), first, None)
+        made = _measured(_Runs(columns, columns, columns, starts, stops), first, None)
         return [
             there._replace(value=one.value, component=one.component) for one, there in zip(found, made, strict=True)
         ]
@@ -220,7 +258,8 @@ class Stretch(NamedTuple):
 def _joined(found: Sequence[Found]) -> tuple[_Runs, Ints]:
     """Return the runs of regions, one after the other, and the number of each one's first run."""
     columns, starts, stops = (np.concatenate([one[at] for one in found]) for at in _RUNS)
-    return _Runs(columns, columns, starts, stops), np.cumsum([0] + [len(one.columns) for one in found[:-1]])
+    first = np.cumsum([0] + [len(one.columns) for one in found[:-1]])
+    return _Runs(columns, columns, columns, starts, stops), first
 
 
 _RUNS = tuple(map(Found._fields.index, ("columns", "starts", "stops")))

@@ -269,9 +269,10 @@ def _coded(region: Region, mark: Mark, here: _OnFrame, source: Source) -> Placed
         raise Unusable("bad_annotation", "a run-length code goes with px, not with shares")
     height, width = frame.pixels.shape[:2]
     mask = gathered(runlength.decode(mark.code, *here.size).view(np.uint8), inverted(here.to_stored), width, height)
-    found = next(masks.find(mask, per_component=False), None)
-    if found is None:
+    regions = masks.find(mask, per_component=False)
+    if not regions:
         raise Unusable("box_zero_size", "the run-length code holds no pixel")
+    (found,) = regions
     box = Box(found.x0, found.y0, found.x1, found.y1)
     if mark.box:
         box = clipped(_moved(mark.box, here.to_stored), frame)

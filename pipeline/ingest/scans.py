@@ -144,10 +144,11 @@ def _cut_volume(reading: Reading, scan: Scan, volume: Volume, shown: Sequence[Sh
             numbers = [0]
         for window in shown:
             reading.passed_over(len(all_cuts) - len(numbers))
+            picked = [all_cuts[number] for number in numbers]
             sheets = reslice.sheets(stacked(volume.array, axis), numbers, window.shade)
-            for number, pixels in zip(numbers, sheets, strict=True):
+            for cut, pixels, laid in zip(picked, sheets, layers.lay(picked, regions, source), strict=True):
                 reading.out.tally.pictures_cut += 1
-                _keep_slice(reading, scan, volume, all_cuts[number], window, regions, pixels)
+                _keep_slice(reading, scan, volume, cut, window, laid, pixels)
 
 
 def _windows(reading: Reading, stack: series.Stack | None, volume: Volume) -> list[Shown]:
@@ -179,17 +180,10 @@ def _fixed(spec: WindowSpec | None, reading: Reading, stack: series.Stack | None
 
 
 def _keep_slice(
-    reading: Reading,
-    scan: Scan,
-    volume: Volume,
-    cut: Cut,
-    window: Shown,
-    regions: layers.Regions,
-    pixels: NDArray[np.uint8],
+    reading: Reading, scan: Scan, volume: Volume, cut: Cut, window: Shown, laid: Laid, pixels: NDArray[np.uint8]
 ) -> None:
     across = "xyz"["sca".index(cut.axis[0])]
     parts = [reading.id, scan.name, window.part, cut.axis, f"{across}{cut.number:04d}"]
-    laid = layers.lay(cut, regions.by_plane[cut.axis].get(cut.number, ()), regions, reading.source)
     pixels = _shown(pixels, cut, window)
     data = pictures.png(pixels)
     name = window.bounds.name + (" inverted" if window.invert else "")

@@ -1,6 +1,8 @@
 """Rows of the run folder: the nouns as explicit Arrow schemas, never inferred, the same in every shard."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -116,6 +118,16 @@ def table(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema)
 
 
+ROWS_AT_ONCE = 32
+
+
+def tables(schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.Table]:
+    """Build tables of exactly this schema, a few rows each: rows are held once, as their maker gives them."""
+    waiting = iter(rows)
+    while some := list(itertools.islice(waiting, ROWS_AT_ONCE)):
+        yield table(schema, some)
+
+
 def record_row(record: Record) -> dict[str, Any]:
     """Return a record as a row."""
     row = _shallow(record)
@@ -187,7 +199,12 @@ def rejected_row(rejected: Rejected) -> dict[str, Any]:
 
 
 def _shallow(noun: Any) -> dict[str, Any]:
-    return {field.name: getattr(noun, field.name) for field in fields(noun)}
+    return {name: getattr(noun, name) for name in _names(noun.__class__)}
+
+
+@functools.cache
+def _names(noun: Hashable) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(noun))  # type: ignore[arg-type]
 
 
 def read_records(store: Store, files: Sequence[str]) -> Iterator[Record]:

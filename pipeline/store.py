@@ -85,18 +85,22 @@ class Store:
         """Open a file that is written piece by piece, and there once all of them are."""
         target = self.at(file)
         if not self.local:
-            # on an error the upload is left without its last part: nothing is there
-            stream = self.fs.open_output_stream(target)
-            yield Sink(stream)
-            stream.close()
+            whole = io.BytesIO()
+            yield Sink(whole)
+            with self.fs.open_output_stream(target) as stream:
+                stream.write(whole.getbuffer())
             return
         path = Path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
-        with part.open("wb") as out:
-            yield Sink(out)
-            out.flush()
-            os.fsync(out.fileno())
+        try:
+            with part.open("wb") as out:
+                yield Sink(out)
+                out.flush()
+                os.fsync(out.fileno())
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         part.replace(path)
         _sync_folder(path.parent)
 
@@ -252,25 +256,49 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_table(store: Store, file: str, table: pa.Table, fingerprint: str, counts: Mapping[str, int]) -> Line:
-    """Write a Parquet file whole or not at all.
+def write_tables(
+    store: Store, file: str, schema: pa.Schema, tables: Iterable[pa.Table], fingerprint: str, counts: Mapping[str, int]
+) -> Line:
+    """Write a Parquet file whole or not at all, and hold no more of it than a row group.
 
     Picture bytes stay uncompressed and without dictionary (they are compressed already); the rest is zstd.
-    The same rows give the same bytes.
+    The same tables give the same bytes.
+
+    Args:
+        store: Where to.
+        file: Its name.
+        schema: Of all tables.
+        tables: Rows, in any number of pieces.
+        fingerprint: For the manifest.
+        counts: For the manifest; they may be counted while the tables are made.
     """
-    leaves = leaf_paths(table.schema)
-    with store.writing(file) as sink:
-        pq.write_table(
-            table,
-            sink,
-            compression={leaf: "none" if leaf.endswith("bytes") else "zstd" for leaf in leaves},
-            use_dictionary=[leaf for leaf in leaves if not leaf.endswith("bytes")],
-            row_group_size=_rows_in_group(table),
-        )
-    return Line(file, table.num_rows, sink.sha256, fingerprint, counts)
+    leaves, rows = leaf_paths(schema), 0
+    compression = {leaf: "none" if leaf.endswith("bytes") else "zstd" for leaf in leaves}
+    encoded = [leaf for leaf in leaves if not leaf.endswith("bytes")]
+    with (
+        store.writing(file) as sink,
+        pq.ParquetWriter(sink, schema, compression=compression, use_dictionary=encoded) as writer,
+    ):
+        for table in _grouped(tables):
+            writer.write_table(table, row_group_size=_rows_in_group(table))
+            rows += table.num_rows
+    return Line(file, rows, sink.sha256, fingerprint, dict(counts))
 
 
 ROW_GROUP_BYTES = 16 << 20
+
+
+def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join tables as long as they go into one row group."""
+    held, size = list[pa.Table](), 0
+    for table in tables:
+        if held and size + table.nbytes > ROW_GROUP_BYTES:
+            yield pa.concat_tables(held)
+            held, size = [], 0
+        held.append(table)
+        size += table.nbytes
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _rows_in_group(table: pa.Table) -> int:

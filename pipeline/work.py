@@ -5,9 +5,10 @@ written whole, and its lines go back to the driver, who alone writes the manifes
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline import rows
 from pipeline.coordinator import Sparing
@@ -20,7 +21,7 @@ from pipeline.ingest.source import Source
 from pipeline.ingest.stage import read_case
 from pipeline.records import Case, Coordinator, Rejected, Shard, Stage
 from pipeline.settings import Settings
-from pipeline.store import Line, Store, digest, read_table, write_table
+from pipeline.store import Line, Store, digest, read_table, write_tables
 from pipeline.vocabulary import Vocabulary
 from sources.descriptor import Descriptor
 
@@ -73,6 +74,9 @@ def files_of(stage: Stage, shard: Shard) -> tuple[str, ...]:
     return (main,) if stage == "curate" else (main, f"rejected/{stage}/{shard.source}/{shard.stem}.parquet")
 
 
+_TALLIED = ("pictures_cut", "pictures_not_selected", "regions_found")
+
+
 class Worker:
     """Runs tasks of one job; holds what they share: the backends' connections and the journal."""
 
@@ -104,18 +108,19 @@ class Worker:
     def _ingest(self, task: Task) -> list[Line]:
         job, name = self._job, task.shard.source
         source = Source(job.descriptors[name], Path(job.roots[name]), job.vocabulary)
-        records, rejected, counts = (
-            [],
-            list[Rejected](),
-            {"pictures_cut": 0, "pictures_not_selected": 0, "regions_found": 0},
-        )
-        for case in task.cases:
-            read = read_case(case, source)
-            records += [rows.record_row(record) for record in read.records]
-            rejected += read.rejected
-            for count in counts:
-                counts[count] += getattr(read.tally, count)
-        return self._write(task, rows.RECORD, records, rejected, {"cases_listed": len(task.cases), **counts})
+        rejected = list[Rejected]()
+        counts = dict.fromkeys(("cases_listed", *_TALLIED), 0)
+
+        def records() -> Iterator[dict[str, object]]:
+            for case in task.cases:
+                read = read_case(case, source)
+                rejected.extend(read.rejected)
+                counts["cases_listed"] += 1
+                for count in _TALLIED:
+                    counts[count] += getattr(read.tally, count)
+                yield from map(rows.record_row, read.records)
+
+        return self._write(task, rows.RECORD, records(), rejected, counts)
 
     async def _generate(self, task: Task) -> list[Line]:
         job = self._job
@@ -147,16 +152,18 @@ class Worker:
     def _write(
         self,
         task: Task,
-        schema: object,
-        made: list[dict[str, object]],
+        schema: Any,
+        made: Iterable[Mapping[str, object]],
         rejected: list[Rejected] | None,
         counts: Mapping[str, int],
     ) -> list[Line]:
-        """Write what is left out first: the main file's line is the one that says the task is done."""
+        """Write a task's files; the main one's line comes last, for it says that the task is done.
+
+        Rows may be made while they are written: what is left out of them and the counts are complete after that.
+        """
         store, files = self._job.store, files_of(task.stage, task.shard)
-        lines = []
-        if rejected is not None:
-            table = rows.table(rows.REJECTED, map(rows.rejected_row, rejected))
-            lines.append(write_table(store, files[1], table, task.fingerprint, {}))
-        lines.append(write_table(store, files[0], rows.table(schema, made), task.fingerprint, counts))
-        return lines
+        main = write_tables(store, files[0], schema, rows.tables(schema, made), task.fingerprint, counts)
+        if rejected is None:
+            return [main]
+        left_out = rows.tables(rows.REJECTED, map(rows.rejected_row, rejected))
+        return [write_tables(store, files[1], rows.REJECTED, left_out, task.fingerprint, {}), main]

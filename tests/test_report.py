@@ -16,7 +16,7 @@ from pipeline.plan import RunPlan, SourcePlan
 from pipeline.records import Box, Call, Case, Message, Picture, Record, Region, Rejected, Sample, Shard
 from pipeline.report import GALLERY, report
 from pipeline.settings import Settings
-from pipeline.store import Manifest, Store, write_table
+from pipeline.store import Manifest, Store, write_tables
 from pipeline.work import files_of
 from sources.cases import CasePlan
 from sources.descriptor import parse
@@ -127,7 +127,7 @@ class Run:
         tables = [rows.table(schema, map(row, made)), rows.table(rows.REJECTED, map(rows.rejected_row, rejected))]
         for file, table in zip(files, tables, strict=False):
             counts = {"cases_listed": len(self.plan.sources[source].cases.cases)} if stage == "ingest" else {}
-            self.manifest.add(write_table(self.store, file, table, "f", counts))
+            self.manifest.add(write_tables(self.store, file, table.schema, [table], "f", counts))
 
     def journal(self, *lines):
         same = {"key": "k", "input_tokens": 1000, "output_tokens": 50}

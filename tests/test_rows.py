@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import rows
 from pipeline.records import Box, Call, Message, Picture, Record, Region, Rejected, Sample
-from pipeline.store import Store, write_table
+from pipeline.store import Store, write_tables
 
 PICTURE = Picture(
     bytes=b"\x89PNG",
@@ -119,8 +119,8 @@ def test_attributes_are_a_list_sorted_by_name():
 
 def test_records_and_samples_are_read_from_files(tmp_path):
     store = Store(str(tmp_path))
-    write_table(store, "r.parquet", rows.table(rows.RECORD, [rows.record_row(RECORD)] * 2), "f", {})
-    write_table(store, "s.parquet", rows.table(rows.SAMPLE, [rows.sample_row(SAMPLE)]), "f", {})
+    write_tables(store, "r.parquet", rows.RECORD, rows.tables(rows.RECORD, [rows.record_row(RECORD)] * 2), "f", {})
+    write_tables(store, "s.parquet", rows.SAMPLE, rows.tables(rows.SAMPLE, [rows.sample_row(SAMPLE)]), "f", {})
     assert list(rows.read_records(store, ["r.parquet", "r.parquet"])) == [RECORD] * 4
     assert list(rows.read_samples(store, ["s.parquet"])) == [SAMPLE]
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.store import MANIFEST, Line, Manifest, Store, digest, json_lines, leaf_paths, read_table, write_table
+from pipeline.store import MANIFEST, Line, Manifest, Store, digest, json_lines, leaf_paths, read_table, write_tables
 
 PICTURES = [{"bytes": b"\x89PNG1", "width": 1}, {"bytes": b"\x89PNG2", "width": 2}]
 TABLE = pa.table({"id": ["a", "b"], "picture": PICTURES})
@@ -123,20 +123,20 @@ def test_lines_are_handed_over_when_flushed(store):
 
 
 def test_the_same_rows_give_the_same_bytes(store):
-    one = write_table(store, "one.parquet", TABLE, "f", {})
-    other = write_table(store, "other.parquet", TABLE, "f", {})
+    one = write_tables(store, "one.parquet", TABLE.schema, [TABLE], "f", {})
+    other = write_tables(store, "other.parquet", TABLE.schema, [TABLE], "f", {})
     assert one.sha256 == other.sha256 == hashlib.sha256(store.read("one.parquet")).hexdigest()
     assert (one.rows, one.fingerprint) == (2, "f")
 
 
 def test_a_table_is_read_back_whole_or_by_columns(store):
-    write_table(store, "t.parquet", TABLE, "f", {})
+    write_tables(store, "t.parquet", TABLE.schema, [TABLE], "f", {})
     assert read_table(store, "t.parquet").equals(TABLE)
     assert read_table(store, "t.parquet", ["id"]).to_pydict() == {"id": ["a", "b"]}
 
 
 def test_picture_bytes_are_not_compressed_again(store, tmp_path):
-    write_table(store, "t.parquet", TABLE, "f", {})
+    write_tables(store, "t.parquet", TABLE.schema, [TABLE], "f", {})
     group = pq.ParquetFile(tmp_path / "run" / "t.parquet").metadata.row_group(0)
     how = {group.column(n).path_in_schema: group.column(n).compression for n in range(group.num_columns)}
     assert how == {"id": "ZSTD", "picture.bytes": "UNCOMPRESSED", "picture.width": "ZSTD"}
@@ -144,10 +144,40 @@ def test_picture_bytes_are_not_compressed_again(store, tmp_path):
 
 def test_a_row_group_holds_about_sixteen_megabytes(store, tmp_path):
     table = pa.table({"bytes": [bytes([n]) * (1 << 20) for n in range(40)]})
-    write_table(store, "big.parquet", table, "f", {})
+    write_tables(store, "big.parquet", table.schema, [table], "f", {})
     found = pq.ParquetFile(tmp_path / "run" / "big.parquet")
     rows = [found.metadata.row_group(n).num_rows for n in range(found.num_row_groups)]
     assert rows in ([15, 15, 10], [16, 16, 8])
+    pieces = (table.slice(n, 1) for n in range(40))
+    write_tables(store, "pieces.parquet", table.schema, pieces, "f", {})
+    found = pq.ParquetFile(tmp_path / "run" / "pieces.parquet")
+    assert [found.metadata.row_group(n).num_rows for n in range(found.num_row_groups)] == [15, 15, 10]
+    assert found.read().equals(table)
+
+
+def test_a_file_whose_rows_can_not_be_made_is_not_there(store, tmp_path):
+    def pieces():
+        yield TABLE
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_tables(store, "t.parquet", TABLE.schema, pieces(), "f", {})
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_counts_may_be_counted_while_rows_are_made(store):
+    counts = {"made": 0}
+
+    def pieces():
+        counts["made"] += 1
+        yield TABLE
+
+    assert write_tables(store, "t.parquet", TABLE.schema, pieces(), "f", counts).counts == {"made": 1}
+
+
+def test_without_a_row_there_is_a_file_with_its_schema(store):
+    assert write_tables(store, "t.parquet", TABLE.schema, [], "f", {}).rows == 0
+    assert read_table(store, "t.parquet").schema == TABLE.schema
 
 
 def test_leaf_paths_go_through_lists():

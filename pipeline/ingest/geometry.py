@@ -82,8 +82,7 @@ def to_lps(
         raise Unusable("bad_geometry", "the affine has an axis without length")
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:  # of unit vectors: a microscope's voxels are small
         raise Unusable("bad_geometry", "the affine is singular")
-    directions = affine[:3, :3] / lengths
-    if np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR:
+    if is_sheared(affine):
         flags = (*flags, "sheared")
     orientation = nib.orientations.io_orientation(LPS_FROM_RAS @ affine)
     change = nib.orientations.ornt_transform(orientation, nib.orientations.axcodes2ornt("LPS"))
@@ -104,6 +103,12 @@ def to_lps(
         shifts,
         2 if shifts is None else stack,
     )
+
+
+def is_sheared(affine: Matrix) -> bool:
+    """Say whether the axes of a grid are not at right angles."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR)
 
 
 def assumed_affine(codes: str, spacing: tuple[float, float, float]) -> Matrix:

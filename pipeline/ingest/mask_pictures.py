@@ -52,6 +52,8 @@ def read(
         labelled = _labelled(values, mask, spec, raster.format in ("JPEG", "MPO"))
         pages = (f"mask_first_page_of_{raster.pages}",) if raster.pages > 1 else ()
         found = (labelled._replace(flags=labelled.flags + pages),)
+    if mask.unknown:
+        found = tuple(one._replace(names={}, unknown=one.names) for one in found)
     resize = getattr(spec, "resize", None) is not None
     return tuple(_laid(labelled, size, turn, as_filed, resize) for labelled in found)
 

@@ -146,7 +146,7 @@ def united(masks: Sequence[Labelled]) -> tuple[Labelled, ...]:
     """Join the binary masks of each label: where any of them is."""
     joined: dict[str, Labelled] = {}
     for mask in masks:
-        (raw,) = mask.names.values()
+        (raw,) = (*mask.names.values(), *mask.unknown.values())
         known = joined.get(raw)
         joined[raw] = mask._replace(array=known.array | mask.array) if known else mask
     return tuple(joined.values())

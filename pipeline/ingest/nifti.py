@@ -11,7 +11,7 @@ import numpy as np
 from isal import igzip
 
 from pipeline.errors import Unusable
-from pipeline.ingest.geometry import LPS_FROM_RAS, Matrix, assumed_affine
+from pipeline.ingest.geometry import LPS_FROM_RAS, Matrix, assumed_affine, is_sheared
 from pipeline.ingest.voxels import DAMAGED, Encoding, Stored
 from pipeline.records import Geometry
 
@@ -20,6 +20,8 @@ MAX_EXTENSIONS = 1 << 24
 SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 """By the header's code for units of space: metres and micrometres; all others are mm."""
+VOXEL_SIZE = 0.01
+"""Share by which a voxel's sides may differ by rounding."""
 
 _SILENT = logging.Logger("NIfTI headers")  # nibabel tells standard error what it mends in a header
 _SILENT.addHandler(logging.NullHandler())
@@ -164,26 +166,39 @@ def _unit(header: Any) -> float:
     return MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
 
 
-@np.errstate(invalid="ignore", over="ignore")  # to_lps refuses what is not finite
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")  # to_lps refuses what is not finite
 def _affine(header: Any, shape: tuple[int, int, int]) -> tuple[Matrix, Geometry, tuple[str, ...]]:
-    """Return the affine that nibabel would choose, and how far it is to be trusted.
+    """Return the affine of a header, and how far it is to be trusted.
 
-    The sform counts before the qform. Where both say something and their axes run to other sides of the patient,
-    nothing is sure of left and right.
+    The sform counts before the qform, as for nibabel, unless its voxels are not as large as `pixdim` says: lengths are
+    then those of the qform, as for ITK and all that reads with it. Where both say something and their axes run to other
+    sides of the patient, nothing is sure of left and right.
     """
     unit = np.diag([_unit(header)] * 3 + [1.0])
     sform, qform = _form(header, "sform"), _form(header, "qform")
     if sform is None and qform is None:
         spacing = [length if math.isfinite(length) and length > 0 else 1.0 for length in _spacing(header)]
         return assumed_affine("LAS", (spacing[0], spacing[1], spacing[2])), "unknown", ("no_orientation",)
-    chosen = sform if sform is not None else qform
-    assert chosen is not None
     if sform is None or qform is None or not np.isfinite([sform, qform]).all():
+        chosen = sform if sform is not None else qform
+        assert chosen is not None
         return LPS_FROM_RAS @ unit @ chosen, "known", ()
     apart = _corner_distance(shape, unit @ sform, unit @ qform)
     mirrored = apart > 0.5 * min(_spacing(header)) and not _same_sides(sform, qform)
-    flags = ("form_conflict",) if apart > 1.0 or mirrored else ()
-    return LPS_FROM_RAS @ unit @ chosen, "unknown" if mirrored else "known", flags
+    other = _other_voxels(sform, qform)
+    flags = ("form_conflict",) if apart > 1.0 or mirrored or other else ()
+    return LPS_FROM_RAS @ unit @ (qform if other else sform), "unknown" if mirrored else "known", flags
+
+
+def _other_voxels(sform: Matrix, qform: Matrix) -> bool:
+    """Do sform and `pixdim`, which the qform is made with, differ in the size of a voxel, so that `pixdim` is right?
+
+    An sform in voxels (ACDC) has sides of 1. Sides of a sheared one are longer and right; a `pixdim` of 1, 1, 1 is what
+    a header has before anybody fills it in.
+    """
+    sides, pixdim = (np.linalg.norm(form[:3, :3], axis=0) for form in (sform, qform))
+    filled_in = bool((np.abs(pixdim - 1) > VOXEL_SIZE).any())
+    return filled_in and not is_sheared(sform) and bool((np.abs(sides / pixdim - 1) > VOXEL_SIZE).any())
 
 
 def _form(header: Any, name: str) -> Matrix | None:

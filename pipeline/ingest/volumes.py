@@ -22,7 +22,7 @@ def read(path: Path, assume: str | None = None, channel: int | None = None) -> V
 
     Args:
         path: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha` or `.mhd`.
-        assume: Axis codes to use instead of the header's.
+        assume: Axis codes to use instead of the header's; `unknown`: the array as it is stored.
         channel: Which of the volumes along a fourth axis, from 0.
 
     Raises:
@@ -193,11 +193,13 @@ def _volume(array: NDArray[Any], stored: Stored, assume: str | None, flags: tupl
 
 
 def _placed(stored: Stored, assume: str | None) -> tuple[Matrix, Geometry, tuple[str, ...]]:
+    """Return the affine, how far it is to be trusted, and what is odd; `unknown` is the array as it is stored."""
     if assume is None:
         return stored.affine, stored.geometry, stored.flags
-    if assume == "unknown":
-        return stored.affine, "unknown", stored.flags
     said = stored.spacing
     good = tuple(length if np.isfinite(length) and length > 0 else 1.0 for length in said)
     flags = () if good == said else ("no_spacing",)
-    return assumed_affine(assume, (good[0], good[1], good[2])), "assumed", flags
+    spacing = good[0], good[1], good[2]
+    if assume == "unknown":
+        return assumed_affine("LPS", spacing), "unknown", flags
+    return assumed_affine(assume, spacing), "assumed", flags

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LIGHT := not slow and not recipes and not vllm and not browser and not chaos
 
-.PHONY: demo test test-slow test-all check fix clean
+.PHONY: demo test test-slow test-all bench check fix clean
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "medgloss needs Python 3.11 or newer; say make PYTHON=python3.12"; exit 1; }
@@ -23,6 +23,9 @@ test-slow: .venv/installed  ## the heavy tests that need nothing but time
 
 test-all: .venv/installed  ## everything
 	$(BIN)/python -m pytest
+
+bench: .venv/installed  ## what ingest costs, against comparisons: half an hour
+	$(BIN)/python benchmarks/ingest.py
 
 check: .venv/installed  ## format, lint, types
 	$(BIN)/ruff format --check .

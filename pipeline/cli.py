@@ -6,6 +6,7 @@ Modules that cost time are imported by the command that needs them, so that `--h
 import argparse
 import errno
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -24,6 +25,8 @@ EPILOG = """exit status: 0 done; 2 a mistake in flags or files; 3 the run stoppe
 STAGES: "tuple[Stage, ...]" = ("ingest", "generate", "curate", "export")
 OUT = "MEDGLOSS_OUT"
 """Run folder where no --out is given: `ray job submit` takes options for its own unless they follow `--`."""
+WIDTH = 110
+"""Of what is printed where there is no terminal to ask."""
 DISK = {errno.ENOSPC: "no room is left", errno.EDQUOT: "the quota is used up", errno.EROFS: "it is read-only"}
 
 
@@ -64,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--show", metavar="PROMPT", help="only this prompt")
     preview.add_argument("--out", metavar="DIR", type=Path, default=Path("runs/preview"), help="where pictures go")
     _settings_flags(preview)
-    _command(commands, "list", _list, "sources, prompts, backends and formats that have a name")
+    listed = _command(commands, "list", _list, "the catalog of data sets, and what else has a name")
+    listed.add_argument("name", nargs="?", metavar="NAME", help="show this data set in full")
+    listed.add_argument("--missing", metavar="DIR", type=Path, help="which sets lie in a data folder, and what lacks")
     report = _command(commands, "report", _report, "write a run's report page again")
     report.add_argument("run", metavar="RUN", help="run folder or URL")
     demo = _command(commands, "demo-data", _demo_data, "write small phantoms with truth, and their descriptors")
@@ -306,14 +311,18 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from pipeline import discovery
+    from pipeline import catalog, discovery, inventory, vocabulary
     from pipeline.generate.prompting import available
-    from sources.descriptor import load
 
-    print("sources")
-    for name in discovery.names("sources/catalog", ".yaml"):
-        found = load(name).descriptor
-        print(f"  {name:24} {found.modality:12} {found.license.name:20} egress {found.egress:15} {found.title}")
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    if options.missing is not None:
+        print(inventory.missing(options.missing, [options.name] if options.name else ()))
+        return 0
+    if options.name is not None:
+        print(catalog.shown(catalog.entry(options.name), vocabulary.load(), width))
+        return 0
+    sources = catalog.overview([catalog.entry(name) for name in catalog.names()], vocabulary.load(), width)
+    print(f"sources\n{sources}")
     print("  (or any descriptor file: docs/adding-a-data-set.md)")
     for title, names in (
         ("annotation kinds", discovery.names("sources/layouts", ".py")),

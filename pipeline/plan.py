@@ -24,7 +24,7 @@ from sources import preset
 from sources.cases import CasePlan, form_of
 from sources.descriptor import Descriptor
 
-VERSIONS = {"ingest": 2, "generate": 1, "curate": 1, "export": 1}
+VERSIONS = {"ingest": 3, "generate": 1, "curate": 1, "export": 1}
 """Raised when a stage's code makes other rows from the same input: old files are out of date then."""
 CASE_STAGES: tuple[Stage, ...] = ("ingest", "generate", "curate")
 

@@ -92,6 +92,8 @@ class MaskFile:
     instances: bool = False
     """Every value above 0 is an object of its own, all named `raw`."""
     reader: str | None = None
+    unknown: bool = False
+    """`raw` is a class number that no list names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,17 +32,18 @@ class CasePlan:
     """Hashed id to the id that it stands for; empty where ids are not hashed. Never leaves `private/`."""
 
 
-def plan(descriptor: Descriptor, root: Path) -> CasePlan:
+def plan(descriptor: Descriptor, root: Path, paths: templates.Paths | None = None) -> CasePlan:
     """List the cases of a source.
 
     Args:
         descriptor: The data set.
         root: Its folder.
+        paths: What lies in it, where that has been listed already.
 
     Raises:
         UserError: The folder is absent, or the descriptor does not fit it.
     """
-    paths = listing.walk(root)
+    paths = listing.walk(root) if paths is None else paths
     used = joins.used_by(descriptor)
     joined = joins.read(descriptor, root, used)
     listed = _listed(descriptor, paths, root, used)
@@ -152,7 +153,8 @@ def _case(
     )
 
 
-def _is_per_case(spec: AnnotationSpec) -> bool:
+def is_per_case(spec: AnnotationSpec) -> bool:
+    """Return whether each case has annotation files of its own."""
     return bool(getattr(layout(spec.kind), "PER_CASE", False) and getattr(spec, "path", None))
 
 
@@ -160,7 +162,7 @@ def _per_case(
     specs: Iterable[AnnotationSpec], paths: Sequence[str], captures: Mapping[str, str]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     for n, spec in enumerate(specs):
-        if _is_per_case(spec):
+        if is_per_case(spec):
             yield str(n), tuple(path for path, _ in templates.find(spec.path, paths, captures))  # type: ignore[attr-defined]
 
 
@@ -204,7 +206,7 @@ def _orphans(descriptor: Descriptor, paths: Sequence[str], claimed: set[str]) ->
     """Find the files of a per-case annotation that no case claimed."""
     found: dict[str, str] = {}
     for n, spec in enumerate(descriptor.specs):
-        if not _is_per_case(spec):
+        if not is_per_case(spec):
             continue
         for path in paths:
             captures = None if path in claimed else templates.match(spec.path, path)  # type: ignore[attr-defined]

@@ -13,6 +13,8 @@ Keys = dict[str, Any]
 """Keys of a descriptor."""
 
 FILE = "dataset.json"
+NOT_CASES = (FILE, "imagesTs/*")
+"""What a preset does not take for cases: the file that it reads itself, and pictures without labels."""
 _MODALITIES = {"ct": "ct", "mri": "mr", "mr": "mr", "pet": "pet"}
 """Not the sequences: `T2` may be anything."""
 

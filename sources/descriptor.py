@@ -154,7 +154,8 @@ class GeometrySpec(Strict):
     """How to read positions where the header does not say, or lies."""
 
     assume: str | None = Field(None, pattern="^([RLAPSI]{3}|unknown)$")
-    """Axis codes of the stored array, `LPS`: used instead of the header's. `unknown`: the header's mean nothing."""
+    """Axis codes of the stored array, `LPS`: used instead of the header's. `unknown`: no side is known, the array is
+    taken as it is stored."""
     pairing: Literal["same_grid", "resample", "trust_array"] = "same_grid"
     """How a mask is laid over its volume: same grid or rejected; nearest neighbour in mm; array order."""
     annotated: Literal["upright", "file"] = "upright"
@@ -343,6 +344,10 @@ class Descriptor(Strict):
     expect: Expect = Expect()
     citation: str | None = None
     url: str | None = None
+    checked: Texts = ()
+    """What this descriptor was compared with: the set's own page, a paper, a public loader."""
+    unverified: str | None = None
+    """What could not be compared with anything, and the doubt."""
     language: str | None = None
 
     @property
@@ -400,7 +405,9 @@ def json_schema() -> dict[str, Any]:
     schema["properties"]["annotations"] = {"anyOf": [listed, {"type": "object"}]}
     filled = {key for key in schema["required"] if key in ("modality", "cases")}
     schema["required"] = [key for key in schema["required"] if key not in filled]
-    schema["anyOf"] = [{"required": ["preset"]}, {"required": sorted(filled)}]
+    schema["$defs"]["Cases"].pop("required")
+    whole = {"required": sorted(filled), "properties": {"cases": {"required": ["match"]}}}
+    schema["anyOf"] = [{"required": ["preset"]}, whole]
     for _, definitions in kinds:
         schema["$defs"].update(definitions)
     allowed: dict[str, Any] = _text_allowed(schema)

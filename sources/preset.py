@@ -11,7 +11,19 @@ from typing import Any
 
 from pipeline import discovery
 from pipeline.errors import UserError
-from pipeline.strict import dump_yaml, load_yaml
+from pipeline.records import Origin
+from pipeline.strict import checked, dump_yaml, load_yaml
+from sources.descriptor import AnnotationSpec, Descriptor, parse
+
+OPEN = "?"
+"""Stands for a modality, or a template of cases, that only the data tells."""
+
+
+class Filled(AnnotationSpec):
+    """Annotations that a preset will find in the data: what the descriptor lays over them."""
+
+    origin: Origin | None = None
+    """None: a preset from outside that does not say."""
 
 
 def expanded(text: str, where: str, root_of: Callable[[str, str], Path]) -> str:
@@ -44,6 +56,30 @@ def expanded(text: str, where: str, root_of: Callable[[str, str], Path]) -> str:
     if "modality" not in whole:
         raise UserError(f"{where}: preset {name} can not know the modality; say it: modality: …")
     return dump_yaml(whole)
+
+
+def without_data(text: str, where: str) -> Descriptor:
+    """Read a descriptor whose data need not be there: what its preset would find is left open.
+
+    Args:
+        text: YAML.
+        where: What to call it in an error.
+
+    Raises:
+        UserError: Not YAML, no such preset, or a fault in what the descriptor says itself.
+    """
+    said = load_yaml(text, where)
+    if not isinstance(said, Mapping) or "preset" not in said:
+        return parse(text, where)
+    laid = said.get("annotations", {})
+    own = {**said, "annotations": [] if isinstance(laid, Mapping) else laid}
+    descriptor = parse(dump_yaml(merged({"modality": OPEN, "cases": {"match": OPEN}}, own)), where)
+    if not isinstance(laid, Mapping):
+        return descriptor
+    origin = getattr(discovery.module("preset", "sources.presets", said["preset"]), "ORIGIN", None)
+    keys = {key: laid[key] for key in AnnotationSpec.model_fields if key in laid}
+    filled = checked(Filled, {**keys, "kind": said["preset"], "origin": origin}, f"{where}: annotations")
+    return descriptor.model_copy(update={"annotations": (filled,)})
 
 
 def merged(filled: Any, said: Any) -> Any:

@@ -8,7 +8,7 @@ import yaml
 
 from pipeline import discovery
 from pipeline.errors import UserError
-from sources import descriptor
+from sources import descriptor, preset
 
 MINIMAL = """
 schema: medgloss/1
@@ -112,6 +112,9 @@ def test_a_descriptor_loads_by_path_with_the_folder_it_lies_in(tmp_path):
 
 @pytest.mark.parametrize("path", CATALOG, ids=lambda path: path.stem)
 def test_every_file_in_the_catalog_loads_under_its_own_name(path):
+    if "preset:" in path.read_text():  # only its data tells all
+        assert preset.without_data(path.read_text(), path.stem).id == path.stem
+        return
     found, folder, _ = descriptor.load(path.stem)
     assert found.id == path.stem
     assert folder == path.parent
@@ -158,6 +161,14 @@ def test_an_editor_refuses_what_does_not_load(more):
     fault(more)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(descriptor.json_schema()).validate(yaml.safe_load(MINIMAL + more))
+
+
+def test_an_editor_wants_a_template_of_cases_unless_a_preset_knows_it():
+    said = yaml.safe_load(MINIMAL.partition("cases:")[0] + "cases: {exclude: a.png}\n")
+    editor = jsonschema.Draft202012Validator(descriptor.json_schema())
+    assert not editor.is_valid(said)
+    assert editor.is_valid({**said, "cases": {"match": "{stem}.png"}})
+    assert editor.is_valid({**said, "preset": "msd"})
 
 
 def test_the_schema_is_a_schema():

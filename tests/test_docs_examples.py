@@ -203,6 +203,13 @@ def test_one_box_in_every_form(seen, example, picture, files, label):
     assert regions == {(label, BOX)}
 
 
+def test_class_numbers_that_a_file_names(seen):
+    picture, names = "ct_00--AMOS2022--amos_0001--z_0040", {"AMOS2022": {"liver": "0003", "union_liver_spleen": "0009"}}
+    masks = {f"masks/{picture}--{number}_000.png": painted((*BOX, 255)) for number in ("0003", "0009")}
+    files = {**pictures_of(f"images/{picture}.png"), **masks, "classes.json": json.dumps(names)}
+    assert seen("many_sets", files) == {f"{picture}/image": {("liver", BOX)}}
+
+
 def test_masks_beside_class_folders(seen):
     files = {
         **pictures_of("benign/benign (1).png", "normal/normal (1).png"),
@@ -375,7 +382,7 @@ def test_labels_of_frames_and_intervals(seen, clip):
     files = {"videos/v.mp4": clip, "phases/v-phase.txt": phases}
     found = seen("surgery", {**files, "tools/v-tool.txt": lines("Frame\tGrasper\tHook", "0\t1\t0", "25\t0\t1")})
     assert found == {
-        "v/f00000": {("Preparation", None), ("Grasper", None)},
+        "v/f00000": {("Preparation", None), ("grasper", None)},
         "v/f00025": {("Dissection", None), ("Hook", None)},
     }
     table = lines("video_id,start,end,finding", "v,00:00:01.5,00:00:03,polyp")

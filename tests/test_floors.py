@@ -22,7 +22,8 @@ FLOORS = """
     pipeline.run
     pipeline.cli
     pipeline.watch  pipeline.drive
-    pipeline.check  pipeline.preview  pipeline.estimate  pipeline.doctor  pipeline.propose.*
+    pipeline.inventory
+    pipeline.check  pipeline.preview  pipeline.estimate  pipeline.doctor  pipeline.catalog  pipeline.propose.*
     pipeline.defects
     pipeline.executors.*  pipeline.export  pipeline.report
     pipeline.ledgers

@@ -1,5 +1,6 @@
 """Masks of 2D pictures: which files are a picture's masks, and what each of their values means."""
 
+import json
 import os
 from pathlib import Path
 
@@ -165,6 +166,107 @@ def test_channels_of_an_array_are_numbered():
     assert read(one, "a.npz").files[0] == MaskFile("a.npz", "masks", "cell", instances=True)
 
 
+# ---- class numbers that a file names, group by group
+
+CLASSES = {
+    "AMOS": {"liver": "0003", "left_kidney": 0, "union_liver_left_kidney": "0004"},
+    "CAD_PE": {"pulmonary_embolism": "0000", "one": "0007", "other": 7},
+}
+NUMBERED = (
+    'cases: {match: "images/{dataset:[A-Z_]+}--{name}.png", id: "{stem}"}\n'
+    'annotations: [{kind: mask, path: "masks/{stem}--{label:[0-9]+}_{n}.png", KEYS\n'
+    '  names: {path: classes.json, of: "{dataset}", drop: "union_*"}}]\nlimits: none\n'
+)
+
+
+@pytest.fixture
+def numbered(data_set):
+    """A data set as SA-Med2D-20M writes it: masks by number, of two source sets."""
+
+    def make(classes=CLASSES, keys=""):
+        painted = {}
+        for n, name in enumerate(("AMOS--a--0003", "AMOS--a--0000", "AMOS--a--0004", "CAD_PE--b--0000")):
+            painted[f"masks/{name}_000.png"] = np.zeros((30, 40), np.uint8)
+            painted[f"masks/{name}_000.png"][5 : 20 + n, 5:30] = 255
+        pictures = {f"images/{name}.png": PIXELS + np.arange(40, dtype=np.uint8) for name in ("AMOS--a", "CAD_PE--b")}
+        text = classes if isinstance(classes, str) else json.dumps(classes)
+        return data_set(NUMBERED.replace("KEYS", keys), {**pictures, **painted, "classes.json": text})
+
+    return make
+
+
+def named(toy) -> dict[str, list[tuple[str | None, str, str | None]]]:
+    found = {record.case: record.regions for record in toy.records()}
+    return {case: sorted((one.label, one.raw, one.side) for one in regions) for case, regions in found.items()}
+
+
+def test_one_number_means_something_else_in_each_group(numbered):
+    toy = numbered()
+    assert named(toy) == {
+        "AMOS--a": [("kidney", "left_kidney", "left"), ("liver", "liver", None)],  # a union is dropped
+        "CAD_PE--b": [("pulmonary_embolism", "pulmonary_embolism", None)],
+    }
+    assert toy.rejected() == []
+    assert toy.plan().unclaimed == ()
+
+
+def test_labels_speak_of_the_names(numbered):
+    toy = numbered(keys="labels: {liver: spleen, left_kidney: {drop: true}},")
+    assert named(toy)["AMOS--a"] == [("spleen", "liver", None)]
+
+
+@pytest.mark.parametrize("keys", ["", "one_file: class,", "encoding: instances,"])
+@pytest.mark.parametrize("classes", [{}, {"one": "0003", "other": 3}])
+def test_a_number_that_no_name_has_is_told_and_nothing_is_absent(numbered, classes, keys):
+    """One that has two names means neither."""
+    toy = numbered({**CLASSES, "AMOS": classes}, f"{keys} complete: true, labels: {{spleen: spleen}},")
+    rows = {(row.reason, row.detail) for row in toy.rejected() if row.level == "region"}
+    assert ("unknown_label_id", "class 0003 of AMOS is not in the descriptor's labels") in rows
+    assert {record.case: record.annotated for record in toy.records()} == {"CAD_PE--b": ("spleen",)}
+
+
+def test_a_group_that_the_file_does_not_list_has_no_names(numbered):
+    toy = numbered({"AMOS": CLASSES["AMOS"]})
+    assert named(toy).keys() == {"AMOS--a"}
+    assert [row.detail for row in toy.rejected() if row.level == "region"] == [
+        "class 0000 of CAD_PE is not in the descriptor's labels"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "classes.json: not JSON"),
+        ("[" * 100_000, "classes.json: not JSON"),
+        ("[]", r"should be {\"group\": .*, is list"),
+        ('{"AMOS": ["liver"]}', "'AMOS' is not"),
+        ('{"AMOS": {"liver": "x3"}}', "'AMOS' is not"),
+        ('{"AMOS": {"liver": -1}}', "'AMOS' is not"),
+        ('{"AMOS": {"liver": true}}', "'AMOS' is not"),
+        ('{"AMOS": {"liver": 1.5}}', "'AMOS' is not"),
+        (" " * (mask.MOST_BYTES + 1), "at most 16777216 are read"),
+    ],
+)
+def test_a_damaged_file_of_names_is_one_line(numbered, text, said):
+    with pytest.raises(UserError, match=said) as caught:
+        numbered(text).records()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_names_that_is_not_there_stops_the_plan(numbered):
+    toy = numbered()
+    (toy.root / "classes.json").unlink()
+    with pytest.raises(UserError, match=r"classes\.json: no such file"):
+        toy.plan()
+
+
+def test_a_changed_file_of_names_is_read_again(numbered):
+    toy = numbered()
+    assert named(toy)["CAD_PE--b"][0][0] == "pulmonary_embolism"
+    (toy.root / "classes.json").write_text(json.dumps({**CLASSES, "CAD_PE": {"spleen": 0}}))
+    assert named(toy)["CAD_PE--b"][0][0] == "spleen"
+
+
 # ---- mistakes
 
 
@@ -188,6 +290,11 @@ def test_channels_of_an_array_are_numbered():
         ("path: 'm/{stem}.png', label: 'a*'", "wildcard"),
         ("path: 'm/{stem}.png', label: a, resize: linear", "nearest"),
         ("path: 'm/{stem}.png', label: a, treshold: 3", "threshold"),
+        ("path: 'm/{stem}.png', label: a, names: {path: n.json}", "names.of' is missing"),
+        (
+            "path: 'm/{stem}.png', encoding: indexed, labels: {1: a}, names: {path: n.json, of: a}",
+            "numbers in the path",
+        ),
     ],
 )
 def test_a_mistake_in_the_descriptor_is_one_line(keys, said):

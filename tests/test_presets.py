@@ -131,11 +131,12 @@ def test_msd(tmp_path):
     )
     by_hand = """
 modality: ct
-cases: {match: "imagesTr/{case}.nii.gz", id: "{case}"}
+cases: {match: "imagesTr/{case}.nii.gz", id: "{case}", exclude: [dataset.json, "imagesTs/*"]}
 annotations: [{kind: labelmap, path: "labelsTr/{case}.nii.gz", labels: {1: liver, 2: cancer}}]
 expect: {cases: 2}
 """
     found = check(tmp_path, "msd", by_hand)
+    assert source_plan(tmp_path, "preset: msd\n").cases.unclaimed == ()
     assert told(found)["b"] == ["liver"]
     assert len(told(found)["a"]) == 2
     assert len(found) == 6
@@ -152,7 +153,7 @@ def test_msd_with_channels_along_the_fourth_axis(tmp_path):
     )
     by_hand = """
 modality: mr
-cases: {match: "imagesTr/{case}.nii.gz", id: "{case}"}
+cases: {match: "imagesTr/{case}.nii.gz", id: "{case}", exclude: [dataset.json, "imagesTs/*"]}
 channels: {axis: [T2, ADC]}
 annotations: [{kind: labelmap, path: "labelsTr/{case}.nii.gz", labels: {1: PZ}}]
 expect: {cases: 1}
@@ -174,7 +175,7 @@ def test_nnunet_v1(tmp_path):
     )
     by_hand = """
 modality: mr
-cases: {match: "imagesTr/{case}_{channel:[0-9]{4}}.nii.gz", id: "{case}"}
+cases: {match: "imagesTr/{case}_{channel:[0-9]{4}}.nii.gz", id: "{case}", exclude: [dataset.json, "imagesTs/*"]}
 channels: {files: {0000: MRI, 0001: MRI 1}}
 annotations: [{kind: labelmap, path: "labelsTr/{case}.nii.gz", labels: {1: liver}}]
 expect: {cases: 1}
@@ -200,7 +201,7 @@ def test_nnunet_v2_with_regions_and_ignored_voxels(tmp_path):
     )
     by_hand = """
 modality: ct
-cases: {match: "imagesTr/{case}_0000.nii.gz", id: "{case}"}
+cases: {match: "imagesTr/{case}_0000.nii.gz", id: "{case}", exclude: [dataset.json, "imagesTs/*"]}
 annotations:
   - kind: labelmap
     path: "labelsTr/{case}.nii.gz"
@@ -231,7 +232,7 @@ def test_nnunet_v2_with_files_listed_case_by_case(tmp_path):
         save(tmp_path / "data" / "raw" / case / "seg.nii.gz", label_map(1))
     by_hand = """
 modality: mr
-cases: {match: "raw/{case}/{case}-{channel:t1|flair}.nii.gz", id: "{case}"}
+cases: {match: "raw/{case}/{case}-{channel:t1|flair}.nii.gz", id: "{case}", exclude: [dataset.json, "imagesTs/*"]}
 channels: {files: {t1: T1, flair: FLAIR}}
 annotations: [{kind: labelmap, path: "raw/{case}/seg.nii.gz", labels: {1: liver}}]
 expect: {cases: 2}
@@ -254,7 +255,7 @@ def test_nnunet_v2_of_rgb_pictures(tmp_path):
     )
     by_hand = """
 modality: endoscopy
-cases: {match: "imagesTr/{case}_0000.png", id: "{case}"}
+cases: {match: "imagesTr/{case}_0000.png", id: "{case}", exclude: [dataset.json, "imagesTs/*"]}
 annotations:
   - {kind: mask, encoding: indexed, path: "labelsTr/{case}.png", labels: {1: polyp, 2: {drop: true}}}
 expect: {cases: 1}
@@ -454,6 +455,8 @@ annotations:
   - kind: labelmap
     path: "{folder}/{patient}_frame{frame}_gt.nii.gz"
     labels: {1: right ventricle, 2: myocardium, 3: left ventricle}
+geometry: {assume: unknown}
+limits: {min_area_px: 10}
 """
     found = check(tmp_path, "acdc", by_hand)
     assert set(told(found)) == {"patient001_frame01", "patient001_frame12"}
@@ -485,7 +488,6 @@ annotations:
     center: [coordX, coordY, coordZ]
     diameter: diameter_mm
     label: lung nodule
-    complete: true
     labels: {{lung nodule: lung nodule}}
 display: {{window: lung}}
 """

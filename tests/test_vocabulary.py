@@ -134,6 +134,25 @@ def test_the_department_is_that_of_most_labels():
     assert WORDS.department([], "ct") is None
 
 
+@pytest.mark.parametrize(
+    ("label", "modality", "department", "task"),
+    [
+        ("lymphocyte", "microscopy", "Hematology", "Microorganism Recognition"),  # GMAI-MMBench has them there
+        ("lymphocyte", "pathology", "Laboratory Medicine and Pathology", "Cell Recognition"),
+        ("blood", "microscopy", "Hematology", "Cell Recognition"),
+        ("blood", "endoscopy", None, None),
+    ],
+)
+def test_one_thing_belongs_to_other_departments_by_modality(label, modality, department, task):
+    regions = [Region(label, "x")]
+    assert (WORDS.department(regions, modality), WORDS.task(regions, modality)) == (department, task)
+
+
+def test_a_mass_of_the_breast_is_one_of_its_lesions():
+    assert WORDS.meaning("乳腺肿块").concept == WORDS.meaning("left breast mass").concept == "breast_mass"
+    assert "breast_lesion" in WORDS.family("breast_mass")
+
+
 def test_ten_regions_of_one_label_are_one_vote():
     one = [Region("red_blood_cell", "x")] * 10
     others = [Region("chest", "x"), Region("lung", "x")]

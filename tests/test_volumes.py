@@ -222,6 +222,50 @@ def test_forms_that_name_other_sides_leave_left_and_right_unknown(saved, sform, 
     np.testing.assert_array_equal(volume.array, np.asarray(by_nibabel)[::-1, ::-1].transpose(2, 1, 0))
 
 
+IN_VOXELS = np.diag([-1.0, -1, 1, 1])
+"""An sform whose voxels are cubes of 1 mm, as the files of ACDC have it."""
+
+
+def by_itk(path) -> sitk.Image:
+    sitk.ProcessObject_SetGlobalWarningDisplay(False)  # "unexpected scales in sform"
+    return sitk.ReadImage(str(path))
+
+
+@pytest.mark.parametrize("sform_code", [1, 2, 4])
+@pytest.mark.parametrize("sform", [IN_VOXELS, np.diag([-2.0, -2, 3.1, 1])])
+def test_an_sform_whose_voxels_are_not_as_large_as_pixdim_says_does_not_count(saved, sform, sform_code):
+    path = saved(forms(sform, AFFINE, sform_code))
+    volume, itk = volumes.read(path), by_itk(path)
+    assert (volume.geometry, volume.flags) == ("known", ("form_conflict",))
+    np.testing.assert_allclose(volume.spacing, itk.GetSpacing(), rtol=1e-6)
+    np.testing.assert_allclose(volume.spacing, nib.load(path).header.get_zooms(), rtol=1e-6)
+    np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(itk))
+    np.testing.assert_allclose(volume.affine[:3, 3], [-5, -6, 7], atol=1e-5)
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(IN_VOXELS, MIRRORED), (np.diag([0.0, 0, 0, 1]), AFFINE)])
+def test_such_an_sform_still_leaves_the_sides_unknown_that_it_does_not_agree_on(saved, sform, qform):
+    volume = volumes.read(saved(forms(sform, qform)))
+    assert (volume.geometry, volume.flags) == ("unknown", ("form_conflict",))
+    np.testing.assert_allclose(volume.spacing, (2, 2, 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "codes"),
+    [
+        (AFFINE, IN_VOXELS, (1, 1)),  # a pixdim that nobody filled in
+        (IN_VOXELS, AFFINE, (1, 0)),  # no second witness
+        (np.diag([-2.0, -2, 3.02, 1]), np.diag([-2.0, -2, 3, 1]), (1, 1)),  # rounding
+        (turned(20, (1, 2)) @ AFFINE, AFFINE, (4, 1)),
+    ],
+)
+def test_in_all_other_cases_the_lengths_are_those_of_the_sform(saved, sform, qform, codes):
+    path = saved(forms(sform, qform, *codes))
+    wanted = nib.affines.voxel_sizes(nib.load(path).affine)
+    np.testing.assert_allclose(volumes.read(path).spacing, wanted, rtol=1e-6)
+    np.testing.assert_allclose(wanted, nib.affines.voxel_sizes(sform), rtol=1e-6)
+
+
 def test_a_mirrored_qform_is_found_on_voxels_of_a_microscope_too(saved):
     tiny = np.diag([1e-4, 1e-4, 1e-4, 1])
     assert volumes.read(saved(forms(tiny @ AFFINE, tiny @ MIRRORED))).geometry == "unknown"
@@ -301,6 +345,19 @@ def test_a_curator_may_say_how_the_array_lies(saved):
     other = volumes.read(saved(forms(AFFINE, AFFINE)), assume="LPS")
     np.testing.assert_array_equal(other.array, ARRAY.transpose(2, 1, 0))
     np.testing.assert_allclose(other.spacing, (2, 2, 3))
+
+
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.nrrd", "v.mha"])
+@pytest.mark.parametrize("affine", [AFFINE, np.diag([-1.0, -1, 1, 1]) @ AFFINE, AFFINE[:, [2, 0, 1, 3]]])
+def test_where_the_header_means_nothing_the_array_is_taken_as_it_is_stored(saved, tmp_path, affine, name):
+    path = saved(forms(affine, affine))
+    itk = by_itk(path)
+    sitk.WriteImage(itk, str(tmp_path / name))
+    volume = volumes.read(tmp_path / name, assume="unknown")
+    assert (volume.geometry, volume.flags) == ("unknown", ())
+    np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(itk))  # z, y, x of the file
+    np.testing.assert_allclose(volume.spacing, itk.GetSpacing(), rtol=1e-6)
+    assert (volume.stored_axes, volume.flipped) == ((0, 1, 2), (False, False, False))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])

@@ -4,7 +4,8 @@ Plainly, a slice is `np.ascontiguousarray(slices.take(array, axis, number))`. El
 all the rest of ingest where the slice runs against the order of storage, so whole lines are moved instead.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -20,7 +21,7 @@ Shade = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def sheets(stack: NDArray[Any], wanted: Iterable[int], shade: Shade | None = None) -> Iterator[NDArray[Any]]:
-    """Yield slices, each in memory of its own: plainly, `np.ascontiguousarray(shade(stack[number]))`.
+    """Return slices, each in one piece of memory: plainly, `np.ascontiguousarray(shade(stack[number]))`.
 
     Args:
         stack: `(slice, row, column)`; a view, its axes in any order and direction.
@@ -30,15 +31,19 @@ def sheets(stack: NDArray[Any], wanted: Iterable[int], shade: Shade | None = Non
     numbers = list(wanted)
     back = [stride < 0 for stride in stack.strides]
     straight = stack[tuple(slice(None, None, -1 if turned else 1) for turned in back)]
+    if back[0]:
+        numbers = [len(stack) - 1 - number for number in numbers]
     if _across(straight) and len(numbers) * 8 > len(stack):
-        straight, shade = _regrouped(straight, shade), None
-    for number in numbers:
-        sheet = straight[len(stack) - 1 - number if back[0] else number]
-        if sheet.strides[0] < sheet.strides[1]:
-            made = transposed(shade(sheet.T) if shade else sheet.T)
-        else:
-            made = np.ascontiguousarray(shade(sheet) if shade else sheet)
-        yield _flipped(made, back[1], back[2])
+        sheets = _regrouped(straight, numbers, shade)
+    else:
+        sheets = (_alone(straight[number], shade) for number in numbers)
+    return (_flipped(sheet, back[1], back[2]) for sheet in sheets)
+
+
+def _alone(sheet: NDArray[Any], shade: Shade | None) -> NDArray[Any]:
+    if sheet.strides[0] < sheet.strides[1]:
+        return transposed(shade(sheet.T) if shade else sheet.T)
+    return np.ascontiguousarray(shade(sheet) if shade else sheet)
 
 
 def _across(straight: NDArray[Any]) -> bool:
@@ -46,19 +51,22 @@ def _across(straight: NDArray[Any]) -> bool:
     return straight.strides[0] < min(straight.strides[1:]) and straight.shape[0] > 1
 
 
-def _regrouped(straight: NDArray[Any], shade: Shade | None) -> NDArray[Any]:
-    """Store a stack whose slices run across the order of storage slice after slice; a view, as it was."""
+TOGETHER = 64
+"""Neighbouring slices that are taken out of an array's lines together."""
+
+
+def _regrouped(straight: NDArray[Any], numbers: Sequence[int], shade: Shade | None) -> Iterator[NDArray[Any]]:
+    """Yield slices that run across the order of storage, with their neighbours: each line is read once for all."""
     turned = straight.strides[1] < straight.strides[2]
-    slow = straight.transpose(0, 2, 1) if turned else straight
-    made: NDArray[Any] | None = None
-    for line in range(slow.shape[1]):
-        lines = slow[:, line].T
-        part = transposed(shade(lines) if shade else lines)
-        if made is None:
-            made = np.empty(slow.shape, part.dtype)
-        made[:, line] = part
-    assert made is not None  # no axis of a volume is empty
-    return made.transpose(0, 2, 1) if turned else made
+    for _, near in itertools.groupby(numbers, lambda number: number // TOGETHER):
+        wanted = list(near)
+        first = min(wanted)
+        block = straight[first : max(wanted) + 1]
+        slow = block.transpose(0, 2, 1) if turned else block
+        part = np.stack([_alone(slow[:, line], shade) for line in range(slow.shape[1])], axis=1)
+        for number in wanted:
+            sheet = part[number - first]
+            yield transposed(sheet) if turned else sheet
 
 
 def _flipped(sheet: NDArray[Any], rows: bool, columns: bool) -> NDArray[Any]:

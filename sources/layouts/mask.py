@@ -6,19 +6,37 @@
 ```
 """
 
+import functools
 import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.errors import Unusable
+from pipeline.errors import Unusable, UserError
 from pipeline.records import Case, Origin
-from sources import readers, templates
+from pipeline.strict import Strict
+from sources import readers, safe_json, templates
 from sources.annotation import Given, MaskFile, MaskPictures
 from sources.descriptor import AnnotationSpec, Texts
 
 ORIGIN: Origin = "segmentation_2d"
 PER_CASE = True
+MOST_BYTES = 16 << 20
+"""Of a file of names; more is something else."""
+
+
+class Names(Strict):
+    """Where a JSON file says what the class numbers in the masks' paths mean: `{group: {name: number}}`."""
+
+    path: str
+    """Relative to the data's folder."""
+    of: str
+    """Template of the group: `{dataset}`."""
+    drop: Texts = ()
+    """Templates of names that are no labels: `union_*`."""
 
 
 class Spec(AnnotationSpec):
@@ -30,6 +48,8 @@ class Spec(AnnotationSpec):
     encoding: Literal["binary", "indexed", "colour", "instances"] = "binary"
     label: str | None = None
     """Template of what a binary mask or an object is; default: what the path captures as `{label}`."""
+    names: Names | None = None
+    """What `label` gives is a number of this file, and the raw label its name there."""
     spaces: str = ""
     """Characters that stand for a space in `label`: `+` in `left+kidney`."""
     colours: dict[str, str] = Field(default_factory=dict)
@@ -86,6 +106,8 @@ class Spec(AnnotationSpec):
             _ids(self.labels)
         elif self.label is None and "label" not in templates.captures_of(self.path):
             raise ValueError("label: say what the masks show, or capture {label} in path")
+        if self.names is not None and (self.encoding == "colour" or self.by_id):
+            raise ValueError("names: they are of numbers in the path; name values in labels or colours")
         return self
 
     @property
@@ -112,11 +134,17 @@ def _ids(labels: Any) -> dict[int, str]:
     return ids
 
 
+def shared_files(spec: Spec) -> tuple[str, ...]:
+    """Return the file of names, relative to the data's folder, where there is one."""
+    return (spec.names.path,) if spec.names else ()
+
+
 def read(spec: Spec, case: Case, given: Given) -> MaskPictures | None:
     """Return the masks of a picture; None where it has none and that says nothing.
 
     Raises:
         Unusable: `missing_mask`; `ambiguous_annotation`; `bad_annotation`: a path captures no label.
+        UserError: The file of names is absent or damaged.
     """
     files = [file for file in given.files if all(templates.match(out, file) is None for out in spec.exclude)]
     if not files and spec.missing == "reject":
@@ -129,10 +157,10 @@ def read(spec: Spec, case: Case, given: Given) -> MaskPictures | None:
         raise Unusable("ambiguous_annotation", why)
     known = [{**case.captures, **captures} for captures in captured]
     names = readers.pseudonyms(captures["reader"] for captures in known if "reader" in captures)
+    listed = _listed(spec.names, given.root) if spec.names else {}
     both = zip(files, known, strict=True)
-    return MaskPictures(
-        tuple(_mask(spec, file, captures, names.get(captures.get("reader", ""))) for file, captures in both)
-    )
+    masks = (_mask(spec, file, captures, names.get(captures.get("reader", "")), listed) for file, captures in both)
+    return MaskPictures(tuple(mask for mask in masks if mask))
 
 
 def _captured(spec: Spec, file: str, case: Case) -> dict[str, str]:
@@ -140,7 +168,10 @@ def _captured(spec: Spec, file: str, case: Case) -> dict[str, str]:
     return next((captures for _, captures in templates.find(spec.path, [file], case.captures)), {})
 
 
-def _mask(spec: Spec, file: str, captures: dict[str, str], reader: str | None) -> MaskFile:
+def _mask(
+    spec: Spec, file: str, captures: dict[str, str], reader: str | None, listed: Mapping[str, Mapping[str, str]]
+) -> MaskFile | None:
+    """Return one mask, or None where its name is one to be dropped."""
     if spec.encoding == "colour":
         colours = {_rgb(colour): raw for colour, raw in spec.colours.items()}
         return MaskFile(file, spec.array, colours=colours, reader=reader)
@@ -152,4 +183,57 @@ def _mask(spec: Spec, file: str, captures: dict[str, str], reader: str | None) -
         raw = raw.replace(character, " ")
     if not raw.strip():
         raise Unusable("bad_annotation", "a mask's label is empty")
-    return MaskFile(file, spec.array, raw.strip(), instances=objects, reader=reader)
+    if spec.names is None:
+        return MaskFile(file, spec.array, raw.strip(), instances=objects, reader=reader)
+    group = templates.fill(spec.names.of, captures)
+    name = listed.get(group, {}).get(_number(raw))
+    if name is None:
+        return MaskFile(file, spec.array, f"class {raw} of {group}", instances=objects, reader=reader, unknown=True)
+    if any(templates.match(out, name) is not None for out in spec.names.drop):
+        return None
+    return MaskFile(file, spec.array, name, instances=objects, reader=reader)
+
+
+# ---- names of class numbers
+
+
+def _listed(names: Names, root: Path) -> Mapping[str, Mapping[str, str]]:
+    path = root / names.path
+    try:
+        state = path.stat()
+        return _names_in(path, state.st_mtime_ns, state.st_size)
+    except (OSError, ValueError):
+        raise UserError(f"{names.path}: no file that can be read below {root}; names.path should name one") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _names_in(path: Path, changed_ns: int, size: int) -> Mapping[str, Mapping[str, str]]:
+    """Return group to class number to name; time and size tell a changed file."""
+    if size > MOST_BYTES:
+        raise UserError(f"{path.name}: {size} bytes are no list of names; at most {MOST_BYTES} are read")
+    try:
+        data = safe_json.parsed(path.read_bytes())
+    except ValueError:
+        raise UserError(f"{path.name}: not JSON") from None
+    wanted = 'should be {"group": {"name": number}}'
+    if not isinstance(data, dict):
+        raise UserError(f"{path.name}: {wanted}, is {type(data).__name__}")
+    for group, classes in data.items():
+        if not isinstance(classes, dict) or not all(_is_number(number) for number in classes.values()):
+            raise UserError(f"{path.name}: {wanted}; {group[:60]!r} is not")
+    return {group: _by_number(classes) for group, classes in data.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str | int) and re.fullmatch(r"[0-9]{1,9}", str(value), re.ASCII) is not None
+
+
+def _number(text: str | int) -> str:
+    """Return a number without the zeros before it: files write 3 and 0003."""
+    return str(text).lstrip("0") or "0"
+
+
+def _by_number(classes: Mapping[str, str | int]) -> dict[str, str]:
+    """Turn a list of names round; a number with two names means neither."""
+    often = Counter(map(_number, classes.values()))
+    return {_number(number): name for name, number in classes.items() if often[_number(number)] == 1}

@@ -1,5 +1,8 @@
 """ACDC: cine MR of the heart, labelled at the end of diastole and of systole.
 
+Slices run across the heart's short axis, and the headers call them axial: no side can be named. Their sform says voxels
+of 1 mm; `pixdim` and qform have the true ones.
+
 ```
 training/patient001/
 ├── patient001_frame01.nii.gz, patient001_frame01_gt.nii.gz
@@ -13,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import trees
+
+ORIGIN: Origin = "segmentation_3d"
 
 
 def fill(root: Path, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,4 +47,6 @@ def fill(root: Path, said: Mapping[str, Any]) -> dict[str, Any]:
                 "labels": {"1": "right ventricle", "2": "myocardium", "3": "left ventricle"},
             }
         ],
+        "geometry": {"assume": "unknown"},
+        "limits": {"min_area_px": "10"},  # 20 to 30 mm2
     }

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import trees
 
+ORIGIN: Origin = "segmentation_3d"
 _2021 = {"t1": "T1", "t1ce": "T1ce", "t2": "T2", "flair": "FLAIR"}
 _2023 = {"t1n": "T1", "t1c": "T1ce", "t2w": "T2", "t2f": "FLAIR"}
 _OTHER_LABELS = ("BraTS-PED", "BraTS-MEN-RT")

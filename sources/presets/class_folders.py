@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import trees
+
+ORIGIN: Origin = "classification"
 
 
 def fill(root: Path, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import trees
 from sources.safe_json import parsed
 from sources.trees import EXT, PICTURE
 
+ORIGIN: Origin = "detection"
 _ROBOFLOW = "_annotations.coco.json"
 _INSTANCES = "instances_"
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import sheets, trees
 from sources.presets import class_folders
 
+ORIGIN: Origin = "classification"
 _TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _KEY, _LABEL = "file_name", "label"
 

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import trees
+
+ORIGIN: Origin = "segmentation_3d"
 
 
 def fill(root: Path, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@
 subset0/1.3.6.1.4.1.14519….mhd (and .raw)      seg-lungs-LUNA16/ has masks of lungs: not read
 annotations.csv                                seriesuid,coordX,coordY,coordZ,diameter_mm; or CSVFILES/annotations.csv
 ```
-Four readers looked at every scan: a scan without a row has no nodule of 3 mm or more that three of them saw.
+Four readers looked at every scan, and nodules that only one or two of them saw have no row: nothing is known to be
+absent.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import trees
+
+ORIGIN: Origin = "detection"
 
 
 def fill(root: Path, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +40,6 @@ def fill(root: Path, said: Mapping[str, Any]) -> dict[str, Any]:
                 "center": ["coordX", "coordY", "coordZ"],
                 "diameter": "diameter_mm",
                 "label": "lung nodule",
-                "complete": "true",
                 "labels": {"lung nodule": "lung nodule"},
             }
         ],

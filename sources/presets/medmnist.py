@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 
+ORIGIN: Origin = "classification"
 _ORGANS = (
     "bladder",
     "femur-left",

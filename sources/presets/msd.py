@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.records import Origin
 from sources import dataset_json
 from sources.dataset_json import Keys
+
+ORIGIN: Origin = "segmentation_3d"
 
 
 def fill(root: Path, said: Mapping[str, Any]) -> Keys:
@@ -27,7 +30,7 @@ def fill(root: Path, said: Mapping[str, Any]) -> Keys:
     names, pairs = dataset_json.channels(data, "modality"), dataset_json.pairs(data)
     return {
         **dataset_json.modality(names),
-        "cases": {"match": pairs.image, "id": "{case}"},
+        "cases": {"match": pairs.image, "id": "{case}", "exclude": [*dataset_json.NOT_CASES]},
         **({"channels": {"axis": dataset_json.distinct(names)}} if len(names) > 1 else {}),
         "annotations": [{"kind": "labelmap", "path": pairs.label, "labels": dataset_json.names_by_id(data)}],
         "expect": {"cases": pairs.cases},

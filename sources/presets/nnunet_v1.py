@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.records import Origin
 from sources import dataset_json
 from sources.dataset_json import Keys
+
+ORIGIN: Origin = "segmentation_3d"
 
 
 def fill(root: Path, said: Mapping[str, Any]) -> Keys:
@@ -28,7 +31,11 @@ def fill(root: Path, said: Mapping[str, Any]) -> Keys:
     channel = "_{channel:[0-9]{4}}" if len(names) > 1 else "_0000"
     return {
         **dataset_json.modality(names),
-        "cases": {"match": pairs.image.replace("{case}", f"{{case}}{channel}"), "id": "{case}"},
+        "cases": {
+            "match": pairs.image.replace("{case}", f"{{case}}{channel}"),
+            "id": "{case}",
+            "exclude": [*dataset_json.NOT_CASES],
+        },
         **({"channels": {"files": dataset_json.by_number(names)}} if len(names) > 1 else {}),
         "annotations": [{"kind": "labelmap", "path": pairs.label, "labels": dataset_json.names_by_id(data)}],
         "expect": {"cases": pairs.cases},

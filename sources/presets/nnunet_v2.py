@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import dataset_json
 from sources.dataset_json import FILE, Keys
 
+ORIGIN: Origin = "segmentation_3d"
 _PICTURES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
 
@@ -53,7 +55,7 @@ def fill(root: Path, said: Mapping[str, Any]) -> Keys:
     annotation = dataset_json.label_map(files.label, data)
     return {
         **dataset_json.modality(names),
-        "cases": {"match": files.image, "id": "{case}"},
+        "cases": {"match": files.image, "id": "{case}", "exclude": [*dataset_json.NOT_CASES]},
         **({"channels": {"files": files.channels}} if files.channels else {}),
         "annotations": [_indexed(annotation) if flat else annotation],
         **({"expect": {"cases": files.cases}} if files.cases is not None else {}),

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import trees
 
+ORIGIN: Origin = "detection"
 _PICTURES = ("JPEGImages", "images", "Images")
 
 

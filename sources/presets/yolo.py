@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.records import Origin
 from sources import trees
 from sources.trees import PICTURE
 
+ORIGIN: Origin = "detection"
 _NAMES = ("data.yaml", "dataset.yaml", "*.yaml", "*.yml", "classes.txt", "obj.names", "*.names", "labels/classes.txt")
 _ABOVE = "{above:(?:.+/)?}"
 """Folders that hold `images` and `labels`; there may be none."""

@@ -35,6 +35,8 @@ class Layer(NamedTuple):
     reader: str | None = None
     first: tuple[int, int, int] = (0, 0, 0)
     """z, y, x of a block's first voxel in the volume."""
+    remarks: tuple[str, ...] = ()
+    """What is odd about it."""
 
 
 class OnSlice(NamedTuple):
@@ -94,17 +96,15 @@ def find(volume: Volume, annotations: Sequence[Annotated], source: Source, sops:
     by_plane: dict[str, dict[int, list[OnSlice]]] = {axis: {} for axis in planes}
     remarks, lost = list[str](), list[Placed]()
     unseen: dict[str, dict[int, frozenset[str]]] = {axis: {} for axis in planes}
-    for layer in _layers(volume, annotations, source, sops, remarks, lost):
+    for layer in _layers(volume, annotations, source, sops, lost):
+        remarks += layer.remarks
         if layer.unseen:
             _note_unseen(layer, source, unseen)
-        held = _held(layer)
-        if held is None:
-            continue
-        z, y, x = held.first
-        top = volume.array.shape[0] - z - held.array.shape[0]  # all but axial slices have the head on top
+        z, y, x = layer.first
+        top = volume.array.shape[0] - z - layer.array.shape[0]  # all but axial slices have the head on top
         for axis, first, right, down in (("axial", z, x, y), ("coronal", y, x, top), ("sagittal", x, y, top)):
-            if axis in by_plane:
-                for index, found in enumerate(_on_slices(held, stacked(held.array, axis), source, right, down)):
+            if axis in by_plane and layer.array.size:
+                for index, found in enumerate(_on_slices(layer, stacked(layer.array, axis), source, right, down)):
                     if found:
                         by_plane[axis].setdefault(index + first, []).extend(found)
     placed, absent = _of_all(annotations, source, volume.array.shape[2 - volume.stack] == 1)
@@ -118,7 +118,8 @@ def _note_unseen(layer: Layer, source: Source, unseen: dict[str, dict[int, froze
     labels = source.looked_for([layer.spec])
     there = np.isin(layer.array, sorted(layer.unseen))
     for axis, slices in unseen.items():
-        for index in _occupied(there, axis) if labels and there.any() else ():
+        for found in _occupied(there, axis) if labels and there.any() else ():
+            index = found + layer.first[_ACROSS[axis]]
             slices[index] = slices.get(index, frozenset()) | labels
 
 
@@ -132,16 +133,17 @@ _ACROSS = {"axial": 0, "coronal": 1, "sagittal": 2}
 """Axis of `(z, y, x)` across a plane."""
 
 
-def _held(layer: Layer) -> Layer | None:
-    """Return the block of a layer that holds all its labels, or None where there are none."""
-    first, array = list(layer.first), layer.array
+def _held(layer: Layer) -> Layer:
+    """Return the block of a whole map that holds all its labels, and what is odd about the map."""
+    first, array = [0, 0, 0], layer.array
     for axis in sorted(range(3), key=lambda axis: -abs(array.strides[axis])):
         held = np.flatnonzero(array.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not len(held):
-            return None
-        array = array[(slice(None),) * axis + (slice(held[0], held[-1] + 1),)]
-        first[axis] += int(held[0])
-    return layer._replace(array=array, first=(first[0], first[1], first[2]))
+        begin, end = (int(held[0]), int(held[-1]) + 1) if len(held) else (0, 0)
+        array = array[(slice(None),) * axis + (slice(begin, end),)]
+        first[axis] = begin
+    # to be full or inverted, a mask must hold more than a small part of the volume
+    odd = remarks_on(layer.array) if not array.size or 2 * array.size > layer.array.size else ()
+    return layer._replace(array=array, first=(first[0], first[1], first[2]), remarks=odd)
 
 
 def _on_slices(layer: Layer, stack: NDArray[Any], source: Source, x0: int, y0: int) -> Iterator[list[OnSlice]]:
@@ -186,34 +188,29 @@ def _layers(
     annotations: Sequence[Annotated],
     source: Source,
     sops: Sequence[str],
-    remarks: list[str],
     lost: list[Placed],
 ) -> Iterator[Layer]:
-    """Yield the label maps of a case one at a time, each on the volume's grid; remark what is odd about them."""
+    """Yield the label maps of a case one at a time, each on the volume's grid."""
     geometry = source.descriptor.geometry
     for spec, annotation in annotations:
         match annotation:
             case LabelVolume():
-                for layer in _label_map(spec, annotation, volume, source):
-                    remarks += remarks_on(layer.array)
-                    yield layer
+                yield from _label_map(spec, annotation, volume, source)
             case StructureVolumes(files):
                 for raw, file in files.items():
                     structure = volumes.read_labels(source.root / file, geometry.assume)
-                    binary = (laid_over(volume, structure, geometry.pairing).array != 0).view(np.uint8)
-                    remarks += remarks_on(binary)
-                    yield Layer(spec, binary, {1: raw})
+                    layer = _held(Layer(spec, laid_over(volume, structure, geometry.pairing).array, {1: raw}))
+                    yield layer._replace(array=(layer.array != 0).view(np.uint8))
             case Segments(file, threshold):
                 path = source.root / file
                 for raw, array in segments.read(path, volume, sops, geometry.pairing, threshold):
                     yield Layer(spec, array, {1: raw})
             case Contours(file):
                 for raw, array, outside, left_out in contours.read(source.root / file, volume, sops):
-                    remarks += ["planes_outside"] * (outside > 0)
                     region = source.region(spec, raw)
                     if left_out and region is not None:  # points and open lines: somewhere, and of no area
                         lost.append(Placed(region))
-                    yield Layer(spec, array, {1: raw})
+                    yield Layer(spec, array, {1: raw}, remarks=("planes_outside",) * (outside > 0))
             case Spheres(found):
                 for sphere, mask, z, y, x, problem in spheres.paint(found, volume):
                     region = source.region(spec, sphere.raw, reader=sphere.reader)
@@ -241,9 +238,9 @@ def _label_map(spec: AnnotationSpec, annotation: LabelVolume, volume: Volume, so
         labels = volumes.read_labels(path, geometry.assume, annotation.threshold, channel)
         array = laid_over(volume, labels, geometry.pairing).array
         no_label = annotation.ignore | (parts - (names or {}).keys())
-        yield Layer(spec, array, names or {}, no_label, annotation.ignore)
+        yield _held(Layer(spec, array, names or {}, no_label, annotation.ignore))
         for raw, ids in annotation.unions.items():
-            yield Layer(spec, np.isin(array, sorted(ids)).view(np.uint8), {1: raw})
+            yield _held(Layer(spec, np.isin(array, sorted(ids)).view(np.uint8), {1: raw}))
 
 
 # ---- slices

@@ -91,7 +91,7 @@ def read_labels(
         Unusable: As `read`; `interpolated_mask`: values that are not whole numbers within 0.01.
     """
     stored = _stored(path)
-    array = read_voxels(stored, channel)
+    array = read_voxels(stored, channel, sparse=True)
     labels = as_labels(array) if threshold is None else (array >= threshold).view(np.uint8)
     return _volume(labels, stored, assume)
 

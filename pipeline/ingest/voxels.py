@@ -61,26 +61,35 @@ class Stored(NamedTuple):
     intercept: float = 0.0
 
 
-def read_voxels(stored: Stored, channel: int | None = None) -> NDArray[Any]:
+def read_voxels(stored: Stored, channel: int | None = None, sparse: bool = False) -> NDArray[Any]:
     """Read one volume, `(i, j, k)`, in the byte order of this machine, scaled as the header says.
 
     Args:
         stored: What the header says.
         channel: Which of several volumes; None: there is one only.
+        sparse: Most voxels are 0, as those of a mask: memory is taken for the others.
 
     Raises:
         Unusable: `not_3d`, `too_large`, `missing_image`, `unreadable`, `truncated`, `undecodable`.
     """
     shape, start = checked(stored, channel)
-    flat = np.empty(math.prod(shape), stored.dtype)
-    for _ in _filled(flat.view(np.uint8), flat.nbytes, stored, start):
-        pass
+    flat, done = (np.zeros if sparse else np.empty)(math.prod(shape), stored.dtype), 0
+    for part in _parts(flat.nbytes, stored, start):
+        if not sparse or _held(part):
+            flat.view(np.uint8)[done : done + len(part)] = part
+        done += len(part)
     array = flat.reshape(shape, order="F")
     if array.ndim == 4:
         array = np.asfortranarray(np.take(array, channel or 0, axis=stored.channel_axis))
     if not array.dtype.isnative:
         array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     return _scaled(array, stored.slope, stored.intercept)
+
+
+def _held(part: NDArray[np.uint8]) -> bool:
+    """Return whether not every byte is 0; eight of them at a time."""
+    end = len(part) & -8
+    return bool(part[:end].view(np.uint64).any() or part[end:].any())
 
 
 class Shaded(NamedTuple):
@@ -109,9 +118,9 @@ def read_shaded(stored: Stored, channel: int | None, shade: Shade) -> Shaded:
         return _scaled(raw.reshape(-1, 1, 1), stored.slope, stored.intercept).reshape(-1)
 
     look_up = tabled(lambda raw: shade(scaled(raw)), stored.dtype)
-    flat, slab = np.empty(math.prod(shape), np.uint8), np.empty(CHUNK, np.uint8)
+    flat = np.empty(math.prod(shape), np.uint8)
     done, first, alike = 0, np.zeros(1, stored.dtype), True
-    for part in _filled(slab, flat.size * stored.dtype.itemsize, stored, start):
+    for part in _whole(stored.dtype.itemsize, _parts(flat.size * stored.dtype.itemsize, stored, start)):
         raw = part.view(stored.dtype)
         first = first if done else raw[:1].copy()
         alike = alike and bool((raw == first).all())
@@ -172,25 +181,17 @@ def _not_read(error: OSError) -> Unusable:
     return Unusable("unreadable", error.strerror or "not readable")
 
 
-def _filled(slab: NDArray[np.uint8], wanted: int, stored: Stored, start: int) -> Iterator[NDArray[np.uint8]]:
-    """Fill memory with the file's bytes from `start` on, and yield it each time it is full or the last byte is there.
-
-    A compressed stream that ends with them is read on to its checksum.
-    """
-    done = held = 0
+def _parts(wanted: int, stored: Stored, start: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield so many bytes of the file from `start` on; a compressed stream that ends there is read to its checksum."""
+    done = 0
     try:
         with closing(_chunks(stored, start)) as chunks:
             for chunk in chunks:
-                part = memoryview(chunk)[: wanted - done]
-                done, beyond = done + len(part), len(part) < len(chunk)
-                while part:
-                    taken = part[: len(slab) - held]
-                    slab[held : held + len(taken)] = taken
-                    held, part = held + len(taken), part[len(taken) :]
-                    if held == len(slab) or (done == wanted and not part):
-                        yield slab[:held]
-                        held = 0
-                if beyond:
+                part = np.frombuffer(chunk, np.uint8)[: wanted - done]
+                done += len(part)
+                if len(part):
+                    yield part
+                if len(part) < len(chunk):
                     return
     except EOFError:
         raise Unusable("truncated", f"its compressed stream ends before its {wanted} bytes of voxels") from None
@@ -202,6 +203,17 @@ def _filled(slab: NDArray[np.uint8], wanted: int, stored: Stored, start: int) ->
         raise _not_read(error) from None
     if done < wanted:
         raise Unusable("truncated", f"{done} of {wanted} bytes of its voxels are there")
+
+
+def _whole(size: int, parts: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Cut bytes so that no element of a size lies in two parts."""
+    rest = np.empty(0, np.uint8)
+    for part in parts:
+        joined = np.concatenate([rest, part]) if len(rest) else part
+        end = len(joined) - len(joined) % size
+        if end:
+            yield joined[:end]
+        rest = joined[end:]
 
 
 def _chunks(stored: Stored, skip: int) -> Generator[bytes]:

@@ -8,7 +8,6 @@ import math
 import re
 import struct
 import warnings
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -196,7 +195,14 @@ def png(pixels: Pixels) -> bytes:
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    check = isal_zlib.crc32(data, isal_zlib.crc32(name))
+    return b"".join([struct.pack(">I", len(data)), name, data, struct.pack(">I", check)])
+
+
+def is_blank(pixels: Pixels) -> bool:
+    """Return whether every pixel is the same; a picture that is not shows it in its first rows."""
+    first = pixels[:1, :1]
+    return all(bool((rows == first).all()) for rows in np.array_split(pixels, max(1, len(pixels) // 16)))
 
 
 def sha256(data: bytes) -> str:

@@ -444,3 +444,14 @@ def test_a_contact_sheet_has_a_tile_for_each_picture():
     sheet = by_pillow(pictures.contact_sheet([("a", noise(10, 10)), ("b", noise(300, 10, 3))], columns=2, side=32))
     assert sheet.shape == (46, 64, 3)
     assert by_pillow(pictures.contact_sheet([], columns=2, side=32)).shape == (46, 64, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (33, 20), (33, 20, 3)])
+def test_a_picture_of_one_colour_is_blank_until_any_pixel_differs(shape):
+    pixels = np.full(shape, 7, np.uint8)
+    assert pictures.is_blank(pixels)
+    for place in np.ndindex(shape):
+        if pixels.size > 1:
+            pixels[place] = 8
+            assert not pictures.is_blank(pixels)
+            pixels[place] = 7

@@ -22,6 +22,7 @@ from pipeline.ingest.windows import (
     of_function,
     of_header,
     percentiles,
+    quantiles,
     shown,
 )
 from sources.descriptor import WindowSpec
@@ -400,6 +401,17 @@ def test_background_is_no_foreground(padding):
     assert percentiles(volume, 0.5, 99.5) != pytest.approx(wanted, abs=5)
     assert percentiles(volume, 0.5, 99.5, background=padding) == pytest.approx(wanted, abs=5)
     assert bounds(None, "mr", volume, WORDS, "toy", background=padding).low == pytest.approx(wanted[0], abs=5)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", ">i2", "i2", "i4", "f4"])
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 999, 1000])
+def test_quantiles_are_numpys(dtype, size):
+    rng = np.random.default_rng(size)
+    for most in (3, 120):
+        values = rng.integers(0 if dtype.startswith("u") else -most, most, size).astype(dtype)
+        for low, high in ((0.5, 99.5), (0, 100), (1, 33.3), (50, 75)):
+            wanted = np.percentile(values.astype(np.float64), (low, high))
+            assert quantiles(values, low, high) == pytest.approx(tuple(wanted), rel=1e-12, abs=0)
 
 
 def test_a_volume_of_padding_alone_has_bounds():

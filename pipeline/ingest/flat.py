@@ -82,7 +82,7 @@ def _keep_frame(reading: Reading, frame: Frame) -> None:
 
 def _flags(frame: Frame, laid: Laid) -> Iterator[str]:
     yield from laid.flags
-    if (frame.pixels == frame.pixels[:1, :1]).all():
+    if pictures.is_blank(frame.pixels):
         yield "blank"
 
 

@@ -130,7 +130,7 @@ def _windowed(stored: NDArray[Any], display: Display, modality: str, vocabulary:
         window = windows.by_percentiles(*ends, modality)
     history += (f"window {window.name}",)
     if finite.all():
-        return _Shown(windows.grey(values, window), window.name, (), history)
+        return _Shown(windows.shader(window, values.dtype)(values), window.name, (), history)
     pixels = windows.grey(np.where(finite, values, window.low), window)
     pixels[~finite] = 0
     said = f"{np.count_nonzero(~finite)} pixels that are no finite number shown black"
@@ -147,7 +147,7 @@ def _percentiles(values: NDArray[Any], low: float, high: float) -> tuple[float, 
     foreground = values[values > lowest]
     if not foreground.size:
         return lowest, lowest + max(1.0, abs(lowest))
-    one, other = (float(value) for value in np.percentile(foreground, (low, high)))
+    one, other = windows.quantiles(foreground, low, high)
     return (one, other) if one < other else (lowest, other)
 
 

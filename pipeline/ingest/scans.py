@@ -187,7 +187,7 @@ def _keep_slice(
     pixels = _shown(pixels, cut, window)
     data = pictures.png(pixels)
     name = window.bounds.name + (" inverted" if window.invert else "")
-    blank = ("blank",) if (pixels == pixels[:1, :1]).all() else ()
+    blank = ("blank",) if pictures.is_blank(pixels) else ()
     picture = Picture(
         data,
         cut.width,

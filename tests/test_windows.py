@@ -412,6 +412,9 @@ def test_quantiles_are_numpys(dtype, size):
         for low, high in ((0.5, 99.5), (0, 100), (1, 33.3), (50, 75)):
             wanted = np.percentile(values.astype(np.float64), (low, high))
             assert quantiles(values, low, high) == pytest.approx(tuple(wanted), rel=1e-12, abs=0)
+            above = values[values > values.min()].astype(np.float64)
+            wanted = np.percentile(above if above.size else values[:1].astype(np.float64), (low, high))
+            assert quantiles(values, low, high, above_lowest=True) == pytest.approx(tuple(wanted), rel=1e-12, abs=0)
 
 
 def test_a_volume_of_padding_alone_has_bounds():

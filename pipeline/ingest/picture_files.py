@@ -144,10 +144,9 @@ def _finite(values: NDArray[Any]) -> NDArray[np.bool_]:
 def _percentiles(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
     """Return two percentiles of what is above the lowest value; of two values, the two."""
     lowest = float(values.min())
-    foreground = values[values > lowest]
-    if not foreground.size:
+    one, other = windows.quantiles(values, low, high, above_lowest=True)
+    if other == lowest:
         return lowest, lowest + max(1.0, abs(lowest))
-    one, other = windows.quantiles(foreground, low, high)
     return (one, other) if one < other else (lowest, other)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -255,14 +256,34 @@ def spread(values: NDArray[Any], low: float, high: float) -> tuple[float, float]
     return one, other if other > one else one + 1
 
 
-def quantiles(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
-    """Return `np.percentile(values, (low, high))`; whole numbers of 8 or 16 bits are counted, not sorted."""
+def quantiles(values: NDArray[Any], low: float, high: float, above_lowest: bool = False) -> tuple[float, float]:
+    """Return `np.percentile(values, (low, high))`; whole numbers of 8 or 16 bits are counted, not sorted.
+
+    Args:
+        values: At least one.
+        low: Percentile.
+        high: Percentile.
+        above_lowest: Of the values above the lowest one only; where there are none, the lowest twice.
+    """
     if not reslice.has_table(values.dtype):
-        one, other = np.percentile(values, (low, high))
+        lowest = values.min()
+        some = values[values > lowest] if above_lowest else values
+        one, other = np.percentile(some, (low, high)) if some.size else (lowest, lowest)
         return float(one), float(other)
-    least = int(values.min())
-    upto = np.cumsum(np.bincount(np.subtract(values, least, dtype=np.int32).ravel()))
+    least, counts = _counted(values)
+    if above_lowest and len(counts) > 1:
+        least, counts = least + 1, counts[1:]
+    upto = np.cumsum(counts)
     return _quantile(upto, low, least), _quantile(upto, high, least)
+
+
+def _counted(values: NDArray[Any]) -> tuple[int, NDArray[np.int64]]:
+    """Return the lowest value, and how often it and each number up to the highest one occur."""
+    least, most = int(values.min()), int(values.max())
+    if values.dtype == np.uint16 and values.size < 1 << 24:  # OpenCV counts in float32
+        counts = cv2.calcHist([values.reshape(1, -1)], [0], None, [most - least + 1], [least, most + 1])
+        return least, counts.reshape(-1).astype(np.int64)
+    return least, np.bincount(np.subtract(values, least, dtype=np.int32).ravel())
 
 
 def _quantile(upto: NDArray[np.int64], percent: float, least: int) -> float:

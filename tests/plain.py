@@ -19,7 +19,6 @@ def use(patch) -> None:
     patch.setattr(masks, "find_all", find_all)
     patch.setattr(masks, "find", lambda *how: next(find_all([how[0]], *how[1:])))
     patch.setattr(masks, "codes", codes)
-    patch.setattr(masks, "Stretch", Stretch)
 
 
 def sheets(stack, wanted, shade=None):
@@ -60,33 +59,15 @@ def _found(mask, value, component, x0, y0, specks=0, speck=False):
     return Found(value, component, *map(int, box), len(columns), *runs, specks, speck)
 
 
-def codes(found, width, height):
-    """Paint each mask and let pycocotools code it."""
+def codes(found, width, height, scale_x=1.0, scale_y=1.0):
+    """Paint each mask on its slice, take each px of the picture from there, and let pycocotools code it."""
+    columns, rows = (
+        np.floor((np.arange(n) + 0.5) / scale).astype(int) for n, scale in ((width, scale_x), (height, scale_y))
+    )
     made = []
     for one in found:
-        mask = np.zeros((height, width), np.uint8, order="F")
+        mask = np.zeros((rows[-1] + 1, columns[-1] + 1), np.uint8)
         mask[one.starts, one.columns] = 1
-        made.append(coco_mask.encode(mask)["counts"].decode())
+        larger = np.asfortranarray(mask[rows][:, columns])
+        made.append(masks.Coded(coco_mask.encode(larger)["counts"].decode(), int(larger.sum())))
     return made
-
-
-class Stretch:
-    """Each px of the picture takes the px of the slice that its centre lies in."""
-
-    def __init__(self, columns, rows):
-        self._columns, self._rows = columns, rows
-
-    @classmethod
-    def of(cls, width, height, scale_x, scale_y):
-        """Note where each column and row of the picture comes from."""
-        return cls(*(np.floor((np.arange(n) + 0.5) / scale) for n, scale in ((width, scale_x), (height, scale_y))))
-
-    def applied(self, found):
-        """Paint each region on the slice, and take it from there px by px."""
-        made = []
-        for one in found:
-            mask = np.zeros((int(self._rows[-1]) + 1, int(self._columns[-1]) + 1), bool)
-            mask[one.starts, one.columns] = True
-            larger = mask[self._rows.astype(int)][:, self._columns.astype(int)]
-            made.append(_found(larger, one.value, one.component, 0, 0))
-        return made

@@ -280,11 +280,8 @@ def _problem(one: OnSlice, cut: Cut, source: Source) -> tuple[str, str] | None:
 def _placed(kept: Sequence[OnSlice], cut: Cut) -> Iterator[Region]:
     """Give regions their boxes, masks and areas in the stored pictures, which are all alike."""
     scale_x, scale_y = cut.scale_x, cut.scale_y
-    found = shown = [one.found for one in kept]
-    if found and (scale_x, scale_y) != (1.0, 1.0):
-        shown = masks.Stretch.of(cut.width, cut.height, scale_x, scale_y).applied(found)
-    codes = masks.codes(shown, cut.width, cut.height) if shown else []
-    for one, there, code in zip(kept, shown, codes, strict=True):
+    coded = masks.codes([one.found for one in kept], cut.width, cut.height, scale_x, scale_y)
+    for one, (code, area) in zip(kept, coded, strict=True):
         region, voxels = one.region, one.found
         yield Region(
             label=region.label,
@@ -292,7 +289,7 @@ def _placed(kept: Sequence[OnSlice], cut: Cut) -> Iterator[Region]:
             box=Box(voxels.x0 * scale_x, voxels.y0 * scale_y, voxels.x1 * scale_x, voxels.y1 * scale_y),
             mask=None if one.painted else code,
             component=voxels.component,
-            area_px=float(there.area),
+            area_px=float(area),
             area_mm2=voxels.area * cut.voxel_mm2 if cut.voxel_mm2 else None,
             side=region.side,
             certain=region.certain,

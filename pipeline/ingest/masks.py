@@ -146,13 +146,9 @@ def _despeckled(found: Found, small: NDArray[np.bool_]) -> Found:
         return found._replace(speck=True)
     if not small.any():
         return found
-    (kept,) = _measured(_alone(found).at(~small), np.zeros(1, np.int64), None)
+    runs = _Runs(found.columns, found.columns, found.columns, found.starts, found.stops).at(~small)
+    (kept,) = _measured(runs, np.zeros(1, np.int64), None)
     return kept._replace(value=found.value, component=found.component, specks=found.area - kept.area)
-
-
-def _alone(found: Found) -> _Runs:
-    """Return a region's runs; what they are of is left out."""
-    return _Runs(found.columns, found.columns, found.columns, found.starts, found.stops)
 
 
 def _runs(sheets: Sequence[NDArray[Any]], x0: int, y0: int) -> _Runs:
@@ -212,59 +208,53 @@ def _by_component(runs: _Runs, parts: Ints) -> tuple[Ints, Ints]:
     return order, count - np.repeat(count[labels], np.diff(labels, append=len(order)))
 
 
-def codes(found: Sequence[Found], width: int, height: int) -> list[str]:
-    """Return the COCO run-length code of each of some regions of one picture.
+class Coded(NamedTuple):
+    """A region in px of a stored picture."""
+
+    code: str
+    """COCO run-length code."""
+    area: int
+    """px."""
+
+
+def codes(found: Sequence[Found], width: int, height: int, scale_x: float = 1.0, scale_y: float = 1.0) -> list[Coded]:
+    """Code regions of slices of one size for pictures of one size.
 
     Args:
-        found: At least one.
-        width: Of the picture.
-        height: Of the picture.
+        found: Of any number of slices.
+        width: Of the pictures, px.
+        height: Of the pictures, px.
+        scale_x: px of a picture per px of its slice; each takes the px of the slice that its centre lies in.
+        scale_y: The same.
     """
-    runs, first = _joined(found)
-    down = runs.columns * height
-    return runlength.encode_runs(down + runs.starts, down + runs.stops, first, width * height)
-
-
-class Stretch(NamedTuple):
-    """How the px of a slice become those of a larger picture: each takes the px of the slice its centre lies in."""
-
-    x: Ints
-    """First column of the picture for each column of the slice, and at its end the picture's width."""
-    y: Ints
-
-    @classmethod
-    def of(cls, width: int, height: int, scale_x: float, scale_y: float) -> "Stretch":
-        """Make it from the picture's size and its px per px of the slice."""
-        return cls(_firsts(width, scale_x), _firsts(height, scale_y))
-
-    def applied(self, found: Sequence[Found]) -> list[Found]:
-        """Return regions in px of the picture."""
-        runs, first = _joined(found)
-        columns, starts, stops = self.x[runs.columns], self.y[runs.starts], self.y[runs.stops]
-        times = self.x[runs.columns + 1] - columns
-        if (times != 1).any():
-            region = np.repeat(np.repeat(np.arange(len(found)), np.diff(first, append=len(columns))), times)
-            columns = np.repeat(columns - np.cumsum(times) + times, times) + np.arange(times.sum())
-            starts, stops = np.repeat(starts, times), np.repeat(stops, times)
-            order = np.lexsort((starts, columns, region))
-            columns, starts, stops = columns[order], starts[order], stops[order]
-            first = np.searchsorted(region, np.arange(len(found)))
-        made = _measured(_Runs(columns, columns, columns, starts, stops), first, None)
-        return [
-            there._replace(value=one.value, component=one.component) for one, there in zip(found, made, strict=True)
-        ]
-
-
-def _joined(found: Sequence[Found]) -> tuple[_Runs, Ints]:
-    """Return the runs of regions, one after the other, and the number of each one's first run."""
-    columns, starts, stops = (np.concatenate([one[at] for one in found]) for at in _RUNS)
+    if not found:
+        return []
+    columns, starts, stops = (np.concatenate(runs) for runs in zip(*(one[_RUNS] for one in found), strict=True))
     first = np.cumsum([0] + [len(one.columns) for one in found[:-1]])
-    return _Runs(columns, columns, columns, starts, stops), first
+    if scale_y != 1.0:
+        rows = _firsts(height, scale_y)
+        starts, stops = rows[starts], rows[stops]
+    if scale_x != 1.0:
+        columns, starts, stops, first = _widened(columns, starts, stops, first, _firsts(width, scale_x))
+    areas = np.add.reduceat(stops - starts, first).tolist()
+    down = columns * height
+    return list(map(Coded, runlength.encode_runs(down + starts, down + stops, first, width * height), areas))
 
 
-_RUNS = tuple(map(Found._fields.index, ("columns", "starts", "stops")))
+_RUNS = slice(Found._fields.index("columns"), Found._fields.index("stops") + 1)
 
 
 def _firsts(size: int, scale: float) -> Ints:
+    """Return the first px of a picture's side for each px of the slice's, and at its end the side's length."""
     source = np.floor((np.arange(size) + 0.5) / scale)
     return np.searchsorted(source, np.arange(round(size / scale) + 1))
+
+
+def _widened(columns: Ints, starts: Ints, stops: Ints, first: Ints, at: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Repeat each run of a column of the slice in every column of the picture that is made of it."""
+    times = at[columns + 1] - at[columns]
+    region = np.repeat(np.repeat(np.arange(len(first)), np.diff(first, append=len(columns))), times)
+    wide = np.repeat(at[columns] - np.cumsum(times) + times, times) + np.arange(times.sum())
+    starts, stops = np.repeat(starts, times), np.repeat(stops, times)
+    order = np.lexsort((starts, wide, region))
+    return wide[order], starts[order], stops[order], np.searchsorted(region, np.arange(len(first)))

@@ -276,7 +276,7 @@ def _coded(region: Region, mark: Mark, here: _OnFrame, source: Source) -> Placed
     box = Box(found.x0, found.y0, found.x1, found.y1)
     if mark.box:
         box = clipped(_moved(mark.box, here.to_stored), frame)
-    (code,) = masks.codes([found], width, height)
+    ((code, _),) = masks.codes([found], width, height)
     return _of_mask(replace(region, box=box, mask=code), mark, found.area, frame, source)
 
 
@@ -347,7 +347,7 @@ def _masked(spec: AnnotationSpec, layer: Layer, frame: Frame, source: Source) ->
             yield Placed(region, odd(found, said))
             continue
         box = Box(found.x0, found.y0, found.x1, found.y1)
-        (code,) = masks.codes([found], width, height)
+        ((code, _),) = masks.codes([found], width, height)
         region = replace(region, box=box, mask=code, component=found.component)
         fits = sized(region, found.area, _mm2(found.area, frame), source, width * height)
         yield fits._replace(remark="specks" if found.specks else None)

@@ -83,24 +83,37 @@ class Reading(NamedTuple):
         return [self.source.root / path for path in self.case.files["image"]]
 
 
-def settled(reading: Reading, record_id: str, laid: Laid) -> tuple[tuple[Region, ...], frozenset[str | None]]:
-    """Count the regions of a picture, reject the bad ones; return the others, and the labels of the bad ones."""
-    kept, doubted = list[Region](), set[str | None]()
+class Settled(NamedTuple):
+    """The regions of a picture, the bad ones rejected."""
+
+    kept: tuple[Region, ...]
+    doubted: frozenset[str | None]
+    """Labels of the bad ones."""
+    unknown: bool
+    """Something is there of which nobody knows what it is."""
+
+
+def settled(reading: Reading, record_id: str, laid: Laid) -> Settled:
+    """Count the regions of a picture, and reject the bad ones."""
+    kept, doubted, unknown = list[Region](), set[str | None](), False
+    reading.out.tally.regions_found += len(laid.placed)
     for n, (region, problem, _) in enumerate(laid.placed):
-        reading.out.tally.regions_found += 1
         problem = problem or _no_label(region)
         if problem is None:
             kept.append(region)
         else:
             doubted.add(region.label)
+            unknown |= problem[0] in UNKNOWN
             reading.out.reject(f"{record_id}/r{n:03d}", "region", *problem)
-    return tuple(kept), frozenset(doubted)
+    return Settled(tuple(kept), frozenset(doubted), unknown)
 
 
 def _no_label(region: Region) -> tuple[str, str] | None:
     """Refuse a sentence where a label should be: free text may name a person, or tell a model what to do."""
+    if region.label is not None:
+        return None
     words = len(region.raw.split())
-    if region.label is not None or (words <= MOST_WORDS and len(region.raw) <= MOST_CHARACTERS):
+    if words <= MOST_WORDS and len(region.raw) <= MOST_CHARACTERS:
         return None
     said = f"{words} words of {len(region.raw)} characters that no vocabulary knows"
     return "not_a_label", f"{said}; if they are a label, say in `labels` what it means"
@@ -130,14 +143,12 @@ def keep(
 ) -> None:
     """Make a record, or reject the picture with its regions."""
     case, source, terms = reading.case, reading.source, reading.terms
-    regions, doubted = settled(reading, record_id, laid)
+    regions, doubted, unknown = settled(reading, record_id, laid)
     reading.out.remarks.update(laid.remarks)
     doubted |= laid.doubted
     present = {region.label for region in regions}
     annotated = tuple(sorted((reading.looked_for | laid.absent) - doubted))
-    why = (problem or _no_label(region) for region, problem, _ in laid.placed)
-    if any(one and one[0] in UNKNOWN for one in why):
-        # something is there of which nobody knows what it is: nothing else can be said to be absent
+    if unknown:  # nothing else can be said to be absent
         annotated = tuple(label for label in annotated if label in present)
     problem = _problem(reading, picture, not regions and not annotated and text is None)
     if problem:

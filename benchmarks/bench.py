@@ -191,6 +191,7 @@ def summary(told: Mapping[str, Sequence[Told]]) -> Told:
         "slices": ours[0]["slices"],
         "boxes": ours[0]["boxes"],
         "cpu_s": cpu["ours"],
+        "start_cpu_s": median(ours, "start_cpu_s"),
         "wall_s": median(ours, "wall_s"),
         **{f"{name}_cpu_s": seconds for name, seconds in cpu.items() if name != "ours"},
         **{key: median(each, key) for each in told.values() for key in each[0] if key.endswith("_cpu_s")},

@@ -205,11 +205,8 @@ _ENVIRONMENT = _environment()
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled(source: str, where: str) -> jinja2.Template:
-    try:
-        return _ENVIRONMENT.from_string(source)
-    except jinja2.TemplateSyntaxError as error:
-        raise UserError(f"{where}, line {error.lineno}: {error.message}") from None
+def _compiled(source: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(source)
 
 
 def _check_names(source: str, section: str, head: Head, where: str) -> None:
@@ -218,11 +215,14 @@ def _check_names(source: str, section: str, head: Head, where: str) -> None:
     Raises:
         UserError: With the near name.
     """
-    _compiled(source, where)
-    tree = _ENVIRONMENT.parse(source)
+    try:
+        tree = _ENVIRONMENT.parse(source)
+        used = jinja2.meta.find_undeclared_variables(tree)
+    except jinja2.TemplateSyntaxError as error:
+        raise UserError(f"{where}, line {error.lineno}: {error.message}") from None
     known = {*NAMES, "facts", "pick", *(["reply"] if section.startswith("sample") or section == "answer" else [])}
     set_here = {found.name for found in tree.find_all(jinja2.nodes.Name) if found.ctx == "store"}
-    for name in sorted(jinja2.meta.find_undeclared_variables(tree) - known - set_here - set(_ENVIRONMENT.globals)):
+    for name in sorted(used - known - set_here - set(_ENVIRONMENT.globals)):
         raise UserError(f"{where}: unknown name {name!r}{did_you_mean(name, known)}")
     for found in tree.find_all(jinja2.nodes.Getattr):
         if isinstance(found.node, jinja2.nodes.Name) and found.node.name == "reply" and found.attr not in head.reply:
@@ -249,7 +249,7 @@ def _rendered(ask: Ask, section: str, **more: Any) -> str:
         **more,
     }
     try:
-        return _compiled(ask.prompt.sections[section], where).render(shown).strip()
+        return _compiled(ask.prompt.sections[section]).render(shown).strip()
     except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
 

@@ -3,7 +3,7 @@
 `python -m benchmarks.comparison MODE CT MASKS OUT`:
 
 - naive: everything as float64, `np.unique` and `np.where` on each slice, `cv2.imwrite`, one JSON file at the end;
-- planes: naive, along all three axes;
+- planes: naive, along all three axes, and as everywhere with square pixels;
 - instances: naive, with `skimage.measure.label` and `regionprops` for each label of a slice;
 - careful: stored types, `regionprops` once a slice, a float32 window, Pillow, one Parquet file;
 - structures: naive, with MASKS a folder that holds one binary file for each structure.
@@ -90,16 +90,28 @@ def naive(ct: Any, seg: Any, out: Path, find: Find, axes: tuple[int, ...]) -> Ma
             found = list(find(mask, least))
             if found:
                 name = out / f"axis{axis}_{index:04d}.png"
-                cv2.imwrite(str(name), picture.astype(np.uint8))
+                cv2.imwrite(str(name), squared(picture.astype(np.uint8), pixel_mm(ct, axis)))
                 rows.append({"image": str(name), "axis": axis, "index": index, "boxes": found})
     (out / "data.json").write_text(json.dumps(rows))
     return Made(len(rows), sum(len(row["boxes"]) for row in rows))
 
 
+def pixel_mm(image: Any, axis: int) -> tuple[float, float]:
+    """Return width and height of a pixel of the slices across an axis."""
+    width, height = (float(mm) for n, mm in enumerate(image.header.get_zooms()[:3]) if n != axis)
+    return width, height
+
+
 def pixel_mm2(image: Any, axis: int) -> float:
     """Return the area of a pixel of the slices across an axis."""
-    one, other = (float(mm) for n, mm in enumerate(image.header.get_zooms()[:3]) if n != axis)
-    return one * other
+    width, height = pixel_mm(image, axis)
+    return width * height
+
+
+def squared(picture: Any, mm: tuple[float, float]) -> Any:
+    """Stretch a picture until its pixels are square; most slices' are."""
+    scale_x, scale_y = (length / min(mm) for length in mm)
+    return picture if scale_x == scale_y else cv2.resize(picture, None, fx=scale_x, fy=scale_y)
 
 
 def careful(ct: Any, seg: Any, out: Path) -> Made:

@@ -181,9 +181,13 @@ def _prompts(settings: Settings) -> Iterator[Prompt]:
 # ---- fingerprints and tasks
 
 
+_ABOUT = {"title", "citation", "url", "checked", "unverified", "expect", "root"}
+"""Keys of a descriptor on which no record depends."""
+
+
 def _case_fingerprint(run: RunPlan, shard: Shard) -> str:
     source = run.sources[shard.source]
-    described = source.descriptor.model_dump(mode="json", exclude={"title", "citation", "url", "expect", "root"})
+    described = source.descriptor.model_dump(mode="json", exclude=_ABOUT)
     described["annotations"] = [spec.model_dump(mode="json") for spec in source.descriptor.specs]
     states = [source_cases.fingerprint(case, source.root, run.settings.hash_files) for case in source.shards[shard]]
     return digest([VERSIONS["ingest"], described, run.vocabulary.digest, states])

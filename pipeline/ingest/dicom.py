@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from pipeline.errors import Unusable
-from pipeline.ingest.dicom_pixels import MALFORMED, group, numbers, text, value
+from pipeline.ingest.dicom_pixels import MALFORMED, group, numbers, plain, text, value
 
 MOST_DEFLATED = 1 << 20
 """Bytes of a deflated file: pydicom inflates it in one go, by up to a factor of 1032."""
@@ -281,6 +281,9 @@ def _finite(holder: Any, keyword: str, default: float) -> float:
 
 
 def _uid(dataset: Any, keyword: str) -> str:
+    found = plain(dataset, keyword)
+    if len(found) == 1 and isinstance(found[0], str):
+        return found[0].strip()
     return str(value(dataset, keyword) or "")
 
 
@@ -301,5 +304,9 @@ def kind_of(found: Any) -> Any:
 
 def kinds_of(dataset: Any) -> dict[str, Any]:
     """Return what tells a file of one frame from another of the same place."""
-    found = {keyword: value(dataset, keyword) for keyword in SPLITS}
-    return {keyword: kind_of(said) for keyword, said in found.items() if said is not None}
+    found = {keyword: plain(dataset, keyword) or value(dataset, keyword) for keyword in SPLITS}
+    return {keyword: kind_of(_alone(said)) for keyword, said in found.items() if said is not None}
+
+
+def _alone(said: Any) -> Any:
+    return said[0] if isinstance(said, tuple) and len(said) == 1 else said

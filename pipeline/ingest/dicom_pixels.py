@@ -5,23 +5,29 @@ reason, never a crash.
 """
 
 import logging
+import math
 import os
+import re
 import sqlite3
 import struct
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pipeline.errors import Unusable
 from pipeline.ingest import codecs
@@ -51,6 +57,11 @@ _GROUPS = "FunctionalGroupsSequence"
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PER_PIXEL = {"YBR_FULL_422": 2.0, "YBR_PARTIAL_422": 2.0, "YBR_PARTIAL_420": 1.5}
 """Samples stored for a pixel, where colour is stored with fewer of them."""
+_TEXTS, _DECIMALS = frozenset(("CS", "DA", "SH", "TM", "UI")), frozenset(("DS", "IS"))
+_PRINTABLE = re.compile(rb"[ -~]+\0*")
+_DECIMAL = r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *"
+_ALL_DECIMAL = re.compile(rf"{_DECIMAL}(?:\\{_DECIMAL})*", re.ASCII)
+_NATIVE = frozenset((ImplicitVRLittleEndian, ExplicitVRLittleEndian))
 
 
 # pydicom logs values that it finds odd, names of patients among them
@@ -93,10 +104,43 @@ def value(dataset: Any, keyword: str) -> Any:
 
 
 def _value(dataset: Any, keyword: str) -> Any:
+    if _tag(keyword) not in dataset:
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom checks values when they are first looked at
         found = dataset.get(keyword)
     return None if found is None or (isinstance(found, str | bytes) and not found.strip()) else found
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return BaseTag(tag_for_keyword(keyword) or 0)
+
+
+@cache
+def _vr(keyword: str) -> str:
+    return dictionary_VR(_tag(keyword))
+
+
+def plain(dataset: Any, keyword: str) -> tuple[str, ...] | tuple[float, ...]:
+    """Return codes or finite numbers straight from their bytes; empty where `value` has to be asked.
+
+    pydicom takes up to 50 us to make types of its own of them, and keeps those in memory.
+    """
+    element = dataset.get_item(_tag(keyword), keep_deferred=True)
+    if not isinstance(element, RawDataElement) or not element.value:
+        return ()
+    vr, written = element.VR or _vr(keyword), element.value
+    if vr == "US":
+        order: Any = "little" if element.is_little_endian else "big"
+        return (float(int.from_bytes(written, order)),) if len(written) == 2 else ()
+    if vr not in _TEXTS | _DECIMALS or not _PRINTABLE.fullmatch(written):
+        return ()
+    said = written.decode("ascii").rstrip(" \0")
+    if vr in _TEXTS:
+        return tuple(said.split("\\")) if said else ()
+    found = tuple(map(float, said.split("\\"))) if _ALL_DECIMAL.fullmatch(said) else ()
+    return found if all(map(math.isfinite, found)) else ()
 
 
 def items(dataset: Any, keyword: str) -> list[Any]:
@@ -107,13 +151,16 @@ def items(dataset: Any, keyword: str) -> list[Any]:
 
 def text(dataset: Any, keyword: str) -> str:
     """Return a code of the header in capitals, a backslash between several; empty where it is absent."""
-    found = value(dataset, keyword)
+    found = plain(dataset, keyword) or value(dataset, keyword)
     parts = [found] if isinstance(found, str) else found if isinstance(found, Iterable) else []
     return "\\".join(part.strip().upper() if isinstance(part, str) else "" for part in parts)
 
 
 def numbers(dataset: Any, keyword: str) -> tuple[float, ...]:
     """Return the numbers of an element; NaN stands for one that is empty or no number."""
+    found = plain(dataset, keyword)
+    if found and isinstance(found[0], float):
+        return found  # type: ignore[return-value]  # all are, if the first is
     found = value(dataset, keyword)
     if found is None:
         return ()
@@ -134,6 +181,9 @@ def number(dataset: Any, keyword: str, default: float) -> float:
     Raises:
         Unusable: `undecodable`: there is something, and it is no finite number.
     """
+    said = plain(dataset, keyword)
+    if said and isinstance(said[0], float):
+        return said[0]
     try:
         if _value(dataset, keyword) is None:
             return default
@@ -222,6 +272,9 @@ def _check_claim(dataset: Any, path: Path, index: int) -> None:
 def _decoded(dataset: Any, path: Path, index: int) -> Stored:
     source = dataset if has_pixels(dataset) else path
     try:
+        native = _native(dataset, path, index)
+        if native is not None:
+            return Stored(native)
         _check_claim(dataset, path, index)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of padding and odd VRs in files that decode well
@@ -234,6 +287,36 @@ def _decoded(dataset: Any, path: Path, index: int) -> Stored:
         if _is_short(dataset, path):
             raise Unusable("truncated", "holds fewer pixels than its header says") from None
         raise Unusable("undecodable", f"pixel data can not be decoded ({type(error).__name__})") from None
+
+
+def _native(dataset: Any, path: Path, index: int) -> NDArray[Any] | None:
+    """Read an uncompressed grey frame from where it lies in the file, as pydicom would; None: anything is unusual."""
+    element = dataset.get_item(_tag("PixelData"), keep_deferred=True)
+    if not isinstance(element, RawDataElement) or element.value is not None or not element.value_tell:
+        return None
+    meta = getattr(dataset, "file_meta", None)
+    if meta is None or value(meta, "TransferSyntaxUID") not in _NATIVE or not element.is_little_endian:
+        return None
+    keywords = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel")
+    layout = [plain(dataset, keyword) for keyword in keywords]
+    total = plain(dataset, "NumberOfFrames") if _tag("NumberOfFrames") in dataset else (1.0,)
+    if not all(len(one) == 1 and isinstance(one[0], float) for one in (*layout, total)):
+        return None
+    rows, columns, allocated, stored, signed, samples, count = (int(one[0]) for one in (*layout, total))
+    usual = samples == 1 and signed in (0, 1) and allocated in (8, 16, 32) and 1 <= stored <= allocated
+    held = rows * columns * allocated // 8 * count
+    if not usual or not 0 <= index < count or element.length not in (held, held + held % 2):
+        return None
+    if plain(dataset, "PhotometricInterpretation") not in (("MONOCHROME1",), ("MONOCHROME2",)):
+        return None
+    at = element.value_tell + index * held // count
+    pixels = np.fromfile(path, f"<{'ui'[signed]}{allocated // 8}", rows * columns, offset=at)
+    if pixels.size < rows * columns:
+        return None
+    if stored < allocated:  # what stands in the unused bits may be anything
+        pixels <<= allocated - stored
+        pixels >>= allocated - stored
+    return pixels.reshape(rows, columns)
 
 
 def _is_short(dataset: Any, path: Path) -> bool:
@@ -428,13 +511,24 @@ def _rescaled(pixels: NDArray[Any], slope: float, intercept: float) -> NDArray[A
     if (slope, intercept) == (1, 0) and pixels.dtype.itemsize <= 2:
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if slope == 1 and intercept == int(intercept) and abs(intercept) < 2**31 and pixels.dtype.kind in "iu":
-        return narrow(pixels.astype(np.int64 if pixels.dtype.itemsize > 2 else np.int32) + int(intercept))
+        return _shifted(pixels, int(intercept))
     # 32 bits have more digits than single precision
     values: Any = pixels.astype(np.float32 if pixels.dtype.itemsize <= 2 else np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         values *= slope
         values += intercept
         return values.astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _shifted(pixels: NDArray[Any], by: int) -> NDArray[Any]:
+    """Add a whole number in the smallest of int16, int32 and float32 that holds the sums."""
+    low, high = int(pixels.min()) + by, int(pixels.max()) + by
+    for dtype in (np.int16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            sums = pixels.astype(dtype)
+            sums += np.int64(by).astype(dtype)  # what wraps around comes back: sums fit
+            return sums
+    return (pixels.astype(np.int64) + by).astype(np.float32)
 
 
 def padding(dataset: Any) -> tuple[float, float] | None:

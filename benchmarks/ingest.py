@@ -10,6 +10,7 @@ Standard output is for JSON only; what happens is told on standard error. benchm
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -81,7 +82,7 @@ def measured(name: str, bench: Bench) -> Told:
         say(f"  {name}: {target.key} {told[target.key]:.2f}, {target}{' MISSED' if target in missed else ''}")
     numbers = (f"{key} {value:.2f}" for key, value in told.items() if isinstance(value, float))
     say(f"  {name}: {', '.join(numbers)}")
-    return {**told, "missed": [target.key for target in missed]}
+    return {**told, "missed": [target.key for target in missed], "load": os.getloadavg()[0]}
 
 
 def rounded(value: object) -> object:

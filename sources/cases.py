@@ -69,7 +69,7 @@ def plan(descriptor: Descriptor, root: Path, paths: templates.Paths | None = Non
         claimed.update(path for role in by_role.values() for path in role)
         cases.append(_case(descriptor, found, by_role, notes, problem))
     claimed |= listing.excluded(descriptor, paths)
-    cases += _absent(descriptor, joined, shared, paths, claimed, {case.id for case in cases})
+    cases += _absent(descriptor, joined, shared, paths, claimed, cases)
     cases.sort(key=lambda case: case.id)
     unclaimed = tuple(path for path in paths if path not in claimed)
     if descriptor.privacy.hash_ids:
@@ -172,9 +172,9 @@ def _absent(
     shared: Iterable[Shared],
     paths: Sequence[str],
     claimed: set[str],
-    taken: set[str],
-) -> Iterator[Case]:
-    """Yield the annotations that have no picture, each as a case that can not be read."""
+    cases: Sequence[Case],
+) -> list[Case]:
+    """Return the annotations that have no picture, each as a case that can not be read."""
     missing: list[tuple[str, str]] = []
     for name, one in joined.items():
         if joins.lists_cases(descriptor, name):
@@ -183,20 +183,24 @@ def _absent(
         unused = sorted((path, key) for path, of_file in entries.items() for key in of_file if (path, key) not in used)
         missing += [(key, f"annotation {number} lists it, but there is no picture") for _, key in unused]
     missing += [(key, f"{detail}, but there is no picture") for key, detail in _orphans(descriptor, paths, claimed)]
+    taken = {case.id for case in cases} if missing else set[str]()
     nothing: Mapping[str, Any] = {}
+    absent = []
     for key, detail in missing:
         case_id = safe(key)
         while case_id in taken:
             case_id += "_missing"
         taken.add(case_id)
-        yield Case(case_id, descriptor.id, case_id, nothing, nothing, nothing, ("missing_image", detail))
+        absent.append(Case(case_id, descriptor.id, case_id, nothing, nothing, nothing, ("missing_image", detail)))
+    return absent
 
 
 def _without_picture(one: Joined) -> Iterator[tuple[str, str]]:
     """Yield the keys that no case looked up, and a name for each row without a key."""
-    folded = {key.casefold() for key in one.looked_up}
     said = f"table {one.name} has a row for it, but there is no picture"
-    for key in sorted(set(one.rows.by_key) - one.looked_up):
+    alone = sorted(key for key in one.rows.by_key if key not in one.looked_up)
+    folded = {key.casefold() for key in one.looked_up} if alone else set[str]()
+    for key in alone:
         yield key, f"{said}; one differs in upper and lower case alone" if key.casefold() in folded else said
     for n in range(one.rows.without_key):
         yield f"{one.name}_without_key_{n}", f"a row of table {one.name} has an empty key, so it names no picture"

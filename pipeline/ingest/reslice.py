@@ -33,15 +33,18 @@ def sheets(stack: NDArray[Any], wanted: Iterable[int], shade: Shade | None = Non
     straight = stack[tuple(slice(None, None, -1 if turned else 1) for turned in back)]
     if back[0]:
         numbers = [len(stack) - 1 - number for number in numbers]
-    if _across(straight) and len(numbers) * 8 > len(stack):
+    across, rows = _across(straight), back[1]
+    if rows and not shade and straight.strides[1] > straight.strides[2]:  # whole lines are copied in any order
+        straight, rows = straight[:, ::-1], False
+    if across and len(numbers) * 8 > len(stack):
         sheets = _regrouped(straight, numbers, shade)
     else:
         sheets = (_alone(straight[number], shade) for number in numbers)
-    return (_flipped(sheet, back[1], back[2]) for sheet in sheets)
+    return (_flipped(sheet, rows, back[2]) for sheet in sheets)
 
 
 def _alone(sheet: NDArray[Any], shade: Shade | None) -> NDArray[Any]:
-    if sheet.strides[0] < sheet.strides[1]:
+    if abs(sheet.strides[0]) < sheet.strides[1]:
         return transposed(shade(sheet.T) if shade else sheet.T)
     return np.ascontiguousarray(shade(sheet) if shade else sheet)
 
@@ -57,7 +60,7 @@ TOGETHER = 64
 
 def _regrouped(straight: NDArray[Any], numbers: Sequence[int], shade: Shade | None) -> Iterator[NDArray[Any]]:
     """Yield slices that run across the order of storage, with their neighbours: each line is read once for all."""
-    turned = straight.strides[1] < straight.strides[2]
+    turned = abs(straight.strides[1]) < straight.strides[2]
     for _, near in itertools.groupby(numbers, lambda number: number // TOGETHER):
         wanted = list(near)
         first = min(wanted)

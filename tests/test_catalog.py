@@ -117,3 +117,26 @@ def test_every_label_is_in_the_vocabulary_in_both_languages(name, ingested):
 def _labels(spec) -> list[str]:
     rules = [spec.rule(raw) for raw in spec.labels]
     return [rule.label for rule in rules if rule.label and not rule.drop]
+
+
+NO_DEPARTMENT = {"abnormality", "normal", "prostate_or_uterus"}
+"""Concepts that belong to no one department on the pictures of some entry."""
+NO_TASK = {
+    *("blood_in_surgical_field", "cancer_associated_stroma", "cell_debris", "connective_tissue"),
+    *("dyed_resection_margin", "mucus", "normal_colon_mucosa", "slide_background"),
+}
+"""Tissue and matter that is seen on pictures and is what none of the clinical tasks is about."""
+
+
+def test_labels_have_a_department_and_a_task_on_the_pictures_of_their_entry():
+    lacking: dict[str, set[str]] = {"department": set(), "task": set()}
+    for name in ENTRIES:
+        entry = catalog.entry(name)
+        modalities = ["ct", "mr"] if "{" in entry.modality else [WORDS.modality(entry.modality, name)]
+        for label in {label for spec in entry.specs for label in _labels(spec)}:
+            concept = WORDS.concepts[WORDS.meaning(label).concept]
+            for column, found in lacking.items():
+                table = getattr(concept, column)
+                if any(modality not in table and "default" not in table for modality in modalities):
+                    found.add(concept.id)
+    assert lacking == {"department": NO_DEPARTMENT, "task": NO_TASK}

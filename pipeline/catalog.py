@@ -21,8 +21,8 @@ TASKS: Mapping[Origin, str] = {
     "classification": "classification",
 }
 """What annotations are good for, by what their layout or preset makes of a data set; the richest first."""
-HEADER = ("id", "modality", "task", "size", "licence", "egress", "title")
-WIDEST = {"modality": 10, "licence": 15, "egress": 9}
+HEADER = ("id", "modality", "task", "cases", "licence", "egress", "title")
+WIDEST = {"modality": 10, "licence": 15}
 LEAST_TITLE = 12
 """With names of up to 20 letters and millions of cases, a line then fits into 110 columns; `list NAME` cuts nothing."""
 FOLDER = "sources/catalog"
@@ -83,9 +83,9 @@ def _row(descriptor: Descriptor, words: Vocabulary) -> tuple[str, ...]:
         descriptor.id,
         _cut(_modality(descriptor, words), WIDEST["modality"]),
         f"{first}, …" if more else first,
-        _NOT_SAID if size is None else many(size, "case"),
+        _NOT_SAID if size is None else f"{size:,}",
         _cut("several" if "{" in descriptor.license.name else descriptor.license.name, WIDEST["licence"]),
-        _cut(descriptor.egress, WIDEST["egress"]),
+        descriptor.egress,
         descriptor.title,
     )
 

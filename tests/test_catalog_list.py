@@ -114,26 +114,26 @@ annotations:
 def test_the_list_is_aligned_cut_and_marked():
     entries = [described(CELLS, "schema: medgloss/1"), described(CLIPS, "schema: medgloss/1")]
     assert catalog.overview(entries, WORDS, 106).splitlines() == [
-        "  id              modality    task                      size  licence          egress     title",
-        "? cells_of_blood  microscopy  segmentation, …  224,316 cases  LicenseRef-of-…  zero_ret…  Blood cells of…",
-        "  clips           several     phases                       –  several          any        Clips",
+        "  id              modality    task               cases  licence          egress          title",
+        "? cells_of_blood  microscopy  segmentation, …  224,316  LicenseRef-of-…  zero_retention  Blood cells of e…",
+        "  clips           several     phases                 –  several          any             Clips",
         "? not all of it could be compared with what is published: `medgloss list NAME` says what",
     ]
 
 
 def test_a_wider_terminal_shows_more_of_the_title():
     entries = [described(CELLS, "schema: medgloss/1")]
-    lines = [catalog.overview(entries, WORDS, width).splitlines()[1] for width in (60, 129, 500)]
+    lines = [catalog.overview(entries, WORDS, width).splitlines()[1] for width in (60, 128, 500)]
     assert lines[0].endswith("  Blood cells…")  # never less than that
     assert lines[1].endswith("  Blood cells of every kind, drawn by th…")
-    assert len(lines[1]) == 129
+    assert len(lines[1]) == 128
     assert lines[2].endswith("on smears of one hospital in one year")
 
 
 def test_a_list_without_a_doubt_has_no_mark():
     lines = catalog.overview([described(PAIRS)], WORDS, 110).splitlines()
     assert len(lines) == 2
-    assert lines[1] == "  toy  xray      segmentation  3 cases  CC0-1.0  any     A toy"
+    assert lines[1] == "  toy  xray      segmentation      3  CC0-1.0  any     A toy"
 
 
 def test_the_command_lists_every_entry_within_the_terminal(capsys, monkeypatch):
@@ -190,7 +190,7 @@ def test_a_preset_from_outside_that_says_nothing_has_no_task(tmp_path, monkeypat
     (tmp_path / "mine.py").write_text("def fill(root, said):\n    return {}\n")
     head = HEAD.replace("modality: xray\n", "")
     line = catalog.overview([described("preset: ./mine.py\n", head)], WORDS, 110).splitlines()[1]
-    assert line == "  toy  –         –        –  CC0-1.0  any     A toy"
+    assert line == "  toy  –         –         –  CC0-1.0  any     A toy"
 
 
 # ---- list NAME

@@ -1,5 +1,6 @@
 """Decoders of compressed frames: the same pixels as other programs give, and none that ends the process."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.encaps import generate_frames
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.decoders import rle as slow_rle
+from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
+from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.uid import RLELossless
 
 from pipeline.ingest import codecs
 
@@ -74,3 +78,39 @@ def test_what_pydicom_alone_decodes_is_not_tried(name):
     dataset = pydicom.dcmread(WHEEL / f"{name}.dcm")
     with pytest.raises(RuntimeError, match="pydicom alone"):
         codecs.by_itk(dataset.PixelData, dataset.file_meta.TransferSyntaxUID, {})
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_frame_of_rle_is_what_pydicom_alone_makes_of_it_damaged_or_not(dtype, samples):
+    rng, bits = np.random.default_rng(5), np.dtype(dtype).itemsize * 8
+    shape = (24, 16, 3)[: 2 if samples == 1 else 3]
+    pixels = np.where(rng.random(shape) < 0.5, 0, rng.integers(0, np.iinfo(dtype).max, shape)).astype(dtype)
+    said = {"rows": 24, "columns": 16, "samples_per_pixel": samples, "bits_allocated": bits, "bits_stored": bits}
+    said |= {"pixel_representation": 0, "number_of_frames": 1, "planar_configuration": 0}
+    said |= {"photometric_interpretation": "MONOCHROME2" if samples == 1 else "RGB"}
+    sound = RLELosslessEncoder.encode(pixels, encoding_plugin="pydicom", **said)
+    agreed = 0
+    for n in range(120):
+        changed = bytearray(sound)
+        if n % 3 == 1:
+            changed[rng.integers(0, 64 if n % 2 else len(changed))] = rng.integers(0, 256)
+        if n % 3 == 2:
+            changed = (
+                changed[: rng.integers(0, len(changed))] if n % 2 else changed + bytes(rng.integers(0, 256, 40, "u1"))
+            )
+        runner = DecodeRunner(RLELossless)
+        runner.set_options(**said)
+        wanted, found = (outcome(one, bytes(changed), runner) for one in (slow_rle._decode_frame, codecs.decode_rle))
+        assert found == wanted
+        agreed += isinstance(found, bytes)
+    assert 40 <= agreed < 120
+
+
+def outcome(decode, *given):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return bytes(decode(*given))
+        except (ValueError, NotImplementedError) as error:
+            return type(error)

@@ -222,3 +222,28 @@ def test_values_of_a_keyword_sort_numbers_before_words():
     said = ["12", 3, "b", ["2", "1"], "A", 12.5, ["10"], "nan"]
     found = sorted(said, key=dicom.kind_of)
     assert found == [3, "12", 12.5, "A", "b", "nan", ["2", "1"], ["10"]]
+
+
+@pytest.mark.parametrize("before", [0, 100_000], ids=["short", "long"])
+@pytest.mark.parametrize("behind", [b"", b"\0\0\0", "element"], ids=["nothing", "less than an element", "an element"])
+@pytest.mark.parametrize("cut", [0, 9])
+def test_a_header_parsed_from_the_beginning_of_a_file_is_that_of_the_file(tmp_path, before, behind, cut):
+    """Pixels lie beyond what is read at once, before or behind another large value."""
+    d = ct_slice(0, HU[0])
+    d.add_new(0x00091001, "OB", bytes(before))
+    pixels = np.random.default_rng(1).integers(0, 2**16, (300, 300), np.uint16)
+    d.Rows, d.Columns = pixels.shape
+    d.PixelData = pixels.tobytes()
+    if behind == "element":
+        d.add_new(0xFFFCFFFC, "OB", bytes(20))
+    path = tmp_path / "a.dcm"
+    d.save_as(path, enforce_file_format=True)
+    whole = path.read_bytes() + (behind if isinstance(behind, bytes) else b"")
+    path.write_bytes(whole[: len(whole) - cut])
+    found, wanted = dicom.read_file(path, defer=True), pydicom.dcmread(str(path), defer_size=dicom.LARGE)
+    assert list(found.keys()) == list(wanted.keys())
+    kept = [{tag: one.get_item(tag, keep_deferred=True) for tag in list(one.keys())} for one in (found, wanted)]
+    assert kept[0] == kept[1]
+    assert found.file_meta == wanted.file_meta
+    if not cut:
+        assert found.PixelData == pixels.tobytes()

@@ -10,9 +10,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels import pixel_array
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     MPEG4HP41,
     ComputedRadiographyImageStorage,
@@ -20,6 +24,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
+    SecondaryCaptureImageStorage,
     generate_uid,
 )
 
@@ -580,3 +585,103 @@ def test_a_header_that_can_not_be_is_refused(tmp_path, tags):
         warnings.simplefilter("ignore")
         path = dicom_file(np.ones((4, 4), np.uint16), tmp_path / "a.dcm", **tags)
     assert refused(path) in {"undecodable", "truncated"}
+
+
+# ---- straight from bytes
+
+
+WRITTEN = [
+    "1",
+    " -2.5 ",
+    "+.5\\1e3",
+    "1\\\\2",
+    "",
+    " ",
+    "\\",
+    "abc",
+    "1_0",
+    "nan",
+    "1e999",
+    "9" * 400,
+    "0x1",
+    "12,5",
+    "1 2",
+    "ORIGINAL\\PRIMARY ",
+    " A \\b",
+    "1.2.840\0",
+    "é",
+    "A\0B",
+    "20260101",
+    "\u0661",
+]
+
+
+@pytest.mark.parametrize(
+    "keyword", ["RescaleSlope", "SeriesNumber", "ImageType", "SOPInstanceUID", "ConvolutionKernel"]
+)
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("implicit", [False, True])
+def test_what_is_read_from_bytes_is_what_pydicom_makes_of_them(keyword, written, implicit):
+    def made():
+        tag, vr = tag_for_keyword(keyword), dictionary_VR(keyword)
+        raw = written.encode("utf-8")
+        said = RawDataElement(BaseTag(tag), None if implicit else vr, len(raw), raw, 0, implicit, True)
+        return Dataset({BaseTag(tag): said})
+
+    converted = made()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dicom_pixels.value(converted, keyword)  # now the data set holds pydicom's own types
+    fresh = made()
+    assert dicom_pixels.text(fresh, keyword) == dicom_pixels.text(converted, keyword)
+    np.testing.assert_array_equal(dicom_pixels.numbers(fresh, keyword), dicom_pixels.numbers(converted, keyword))
+    assert said_or_refused(fresh, keyword) == said_or_refused(converted, keyword)
+
+
+def said_or_refused(dataset, keyword):
+    try:
+        return dicom_pixels.number(dataset, keyword, 7.0)
+    except Unusable as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("allocated", [8, 16, 32])
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("unused", [0, 3])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_pixels_are_read_from_where_they_lie_as_pydicom_reads_them(tmp_path, allocated, signed, unused, syntax):
+    frames, rows, columns = 3, 5, 7
+    d = Dataset()
+    d.file_meta = FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = syntax
+    d.SOPClassUID = d.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = "2.25.7"
+    d.Rows, d.Columns, d.NumberOfFrames, d.SamplesPerPixel = rows, columns, frames, 1
+    d.BitsAllocated, d.BitsStored, d.HighBit = allocated, allocated - unused, allocated - unused - 1
+    d.PixelRepresentation, d.PhotometricInterpretation = signed, "MONOCHROME2"
+    held = np.random.default_rng(allocated).integers(0, 256, frames * rows * columns * allocated // 8, np.uint8)
+    d["PixelData"] = DataElement("PixelData", "OW", held.tobytes() + b"\0" * (len(held) % 2))
+    path = tmp_path / "a.dcm"
+    d.save_as(path, enforce_file_format=True)
+    for index in (0, 2):
+        left = pydicom.dcmread(str(path), defer_size=1)
+        found = dicom_pixels.frame(left, path, index).pixels
+        wanted = pixel_array(path, index=index)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
+@pytest.mark.parametrize("by", [-1024, 0, 1, 40_000, -(2**31) + 1, 2**31 - 70_000])
+def test_a_whole_intercept_is_added_without_wrapping_around(dtype, by):
+    ends = np.iinfo(dtype)
+    stored = np.array([[ends.min, ends.max, 0, 1]], dtype)
+    d = Dataset()
+    d.RescaleSlope, d.RescaleIntercept = 1, by
+    found = dicom_pixels.intensities(d, dicom_pixels.Stored(stored))
+    sums = [int(one) + by for one in stored[0]]
+    assert found.astype(np.float64).tolist() == [[float(np.float32(n)) if found.dtype.kind == "f" else n for n in sums]]
+    whole = [
+        kind for kind in (np.int16, np.int32) if np.iinfo(kind).min <= min(sums) and max(sums) <= np.iinfo(kind).max
+    ]
+    assert by == 0 or found.dtype == (whole[0] if whole else np.float32)

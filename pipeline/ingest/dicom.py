@@ -34,7 +34,7 @@ LARGE = 1 << 14
 """Bytes of a value that is left in the file on request."""
 
 HEAD = 1 << 16
-"""Bytes that hold most headers: pydicom parses memory in half the time that it takes for a file."""
+"""Bytes that hold most headers: pydicom parses memory in 0.6 to 0.9 of the time that it takes for a file."""
 
 SPLITS = (
     "ImageType",
@@ -81,7 +81,11 @@ _NO_PICTURE = frozenset(_ROOT + leaf for leaf in ("66.4", "66.7", "481.2", "30")
 """Storage classes with pixels that are no picture: SEG (bits and label map), dose, parametric map."""
 
 
+WHOLE = 1 << 22
+"""Bytes of a compressed file that is read in one go: only its end says where its pixels end."""
 _PIXEL_DATA = 0x7FE00010
+_COMPRESSED = b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff"
+"""Pixels of unknown length begin."""
 
 
 class Slice(NamedTuple):
@@ -128,6 +132,8 @@ def read_file(path: Path, defer: bool = False) -> Any:
         with path.open("rb") as file, warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             head, size = file.read(HEAD), os.fstat(file.fileno()).st_size
+            if _COMPRESSED in head and size <= WHOLE:
+                head += file.read()
             bare = _begins_bare(head)
             _check_deflated(file, path, size, bare)
             dataset = _of_head(head, path, size, bare) if defer else pydicom.dcmread(str(path), force=bare)
@@ -194,9 +200,9 @@ def _up_to_pixels(head: bytes, size: int, bare: bool) -> Any:
             dataset = pydicom.dcmread(io.BytesIO(head), LARGE, force=bare)
     except MALFORMED:
         return None  # what is wrong is said by a reader of the whole
-    last = next(reversed(dataset.keys()), None)
-    element = None if last is None else dataset.get_item(last, keep_deferred=True)
-    if last != _PIXEL_DATA or not isinstance(element, RawDataElement) or element.value is not None:
+    last = [*dataset.keys()][-1:]
+    element = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
+    if last != [_PIXEL_DATA] or not isinstance(element, RawDataElement) or element.value is not None:
         return None
     # another element would take 8 bytes
     return dataset if element.length != 0xFFFFFFFF and element.value_tell + element.length > size - 8 else None

@@ -27,7 +27,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from pipeline.errors import Unusable
 from pipeline.ingest import codecs
@@ -61,6 +61,8 @@ _TEXTS, _DECIMALS = frozenset(("CS", "DA", "SH", "TM", "UI")), frozenset(("DS", 
 _PRINTABLE = re.compile(rb"[ -~]+\0*")
 _DECIMAL = r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *"
 _ALL_DECIMAL = re.compile(rf"{_DECIMAL}(?:\\{_DECIMAL})*", re.ASCII)
+_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
+"""Of compressed pixels."""
 _NATIVE = frozenset((ImplicitVRLittleEndian, ExplicitVRLittleEndian))
 
 
@@ -125,7 +127,7 @@ def _vr(keyword: str) -> str:
 def plain(dataset: Any, keyword: str) -> tuple[str, ...] | tuple[float, ...]:
     """Return codes or finite numbers straight from their bytes; empty where `value` has to be asked.
 
-    pydicom takes up to 50 us to make types of its own of them, and keeps those in memory.
+    pydicom makes types of its own of them, which takes longer than their parsing, and keeps those in memory.
     """
     element = dataset.get_item(_tag(keyword), keep_deferred=True)
     if not isinstance(element, RawDataElement) or not element.value:
@@ -160,7 +162,7 @@ def numbers(dataset: Any, keyword: str) -> tuple[float, ...]:
     """Return the numbers of an element; NaN stands for one that is empty or no number."""
     found = plain(dataset, keyword)
     if found and isinstance(found[0], float):
-        return found  # type: ignore[return-value]  # all are, if the first is
+        return found
     found = value(dataset, keyword)
     if found is None:
         return ()
@@ -262,7 +264,8 @@ def frame(dataset: Any, path: Path, index: int = 0) -> Stored:
 
 def _check_claim(dataset: Any, path: Path, index: int) -> None:
     """Refuse a compressed frame that claims more pixels than the header, before its decoder takes the memory."""
-    if not _syntax(dataset).is_compressed or not _syntax(dataset).is_encapsulated:
+    syntax = _syntax(dataset)
+    if not syntax.is_compressed or not syntax.is_encapsulated or syntax == RLELossless:  # RLE claims nothing
         return
     claim = codecs.claimed(_codestream(dataset, path, index))
     if claim > number(dataset, "Rows", 0) * number(dataset, "Columns", 0):
@@ -275,6 +278,7 @@ def _decoded(dataset: Any, path: Path, index: int) -> Stored:
         native = _native(dataset, path, index)
         if native is not None:
             return Stored(native)
+        _fetch(dataset, path)
         _check_claim(dataset, path, index)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom warns of padding and odd VRs in files that decode well
@@ -287,6 +291,18 @@ def _decoded(dataset: Any, path: Path, index: int) -> Stored:
         if _is_short(dataset, path):
             raise Unusable("truncated", "holds fewer pixels than its header says") from None
         raise Unusable("undecodable", f"pixel data can not be decoded ({type(error).__name__})") from None
+
+
+def _fetch(dataset: Any, path: Path) -> None:
+    """Bring compressed pixels that end the file into memory in one read; pydicom would look for their end again."""
+    element = dataset.get_item(_tag("PixelData"), keep_deferred=True)
+    if not isinstance(element, RawDataElement) or element.value is not None or element.length != 0xFFFFFFFF:
+        return
+    with path.open("rb") as file:
+        file.seek(element.value_tell)
+        held = file.read()
+    if held.endswith(_END) and held.find(_END[:4]) == len(held) - len(_END):
+        dataset[_tag("PixelData")] = element._replace(value=held[: -len(_END)])
 
 
 def _native(dataset: Any, path: Path, index: int) -> NDArray[Any] | None:
@@ -525,9 +541,9 @@ def _shifted(pixels: NDArray[Any], by: int) -> NDArray[Any]:
     low, high = int(pixels.min()) + by, int(pixels.max()) + by
     for dtype in (np.int16, np.int32):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            sums = pixels.astype(dtype)
+            sums: Any = pixels.astype(dtype)
             sums += np.int64(by).astype(dtype)  # what wraps around comes back: sums fit
-            return sums
+            return sums  # type: ignore[no-any-return]
     return (pixels.astype(np.int64) + by).astype(np.float32)
 
 

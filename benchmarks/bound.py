@@ -20,7 +20,7 @@ from benchmarks import cost
 from pipeline import pictures
 
 BUFFER_BYTES = 1 << 18
-REPEATS = 3
+REPEATS = 2
 
 
 def gunzip(files: Sequence[Path]) -> None:

@@ -400,6 +400,26 @@ def test_what_was_not_looked_at_on_a_slice_may_hold_what_was_looked_for(data_set
     assert 2 not in found or found[2].absent == ""
 
 
+def test_where_the_background_was_not_looked_at_no_slice_denies_anything_by_it(data_set):
+    made = np.zeros(SIZE, np.uint8)
+    made[1, 5:20, 5:20] = 1  # nobody looked around the liver
+    made[3] = 2
+    made[3, 5:20, 5:20] = 1
+    made[4] = 1  # looked at from edge to edge, and no spleen
+    annotation = f"{{kind: labelmap, path: seg.nii.gz, complete: true, ignore: [0], {ORGANS}}}"
+    found = on_volume(data_set, annotation, {"seg.nii.gz": nifti(made)})
+    assert found == {1: Said(L, "", f"{L} {S}"), 3: Said(f"{L} {S}"), 4: Said(L, S)}
+
+
+def test_what_was_not_looked_at_is_on_its_own_slice_wherever_the_labels_begin(data_set):
+    made = np.zeros(SIZE, np.uint8)
+    made[3, 5:20, 5:20], made[4, 5:20, 5:20] = 255, 1
+    annotation = f"{{kind: labelmap, path: seg.nii.gz, complete: true, ignore: [255], {ORGANS}}}"
+    found = on_volume(data_set, annotation, {"seg.nii.gz": nifti(made)})
+    nothing = Said("", f"{L} {S}")
+    assert found == {0: nothing, 1: nothing, 2: nothing, 4: Said(L, S), 5: nothing}
+
+
 def test_structures_that_are_empty_and_those_without_a_file(data_set):
     """One file a structure: the list is what was looked for, whether there is a file or not."""
     annotation = (

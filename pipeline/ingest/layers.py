@@ -135,6 +135,8 @@ _ACROSS = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 def _held(layer: Layer) -> Layer:
     """Return the block of a whole map that holds all its labels, and what is odd about the map."""
+    if 0 in layer.unseen:  # what lies around the labels is not background: nobody looked at it
+        return layer._replace(remarks=remarks_on(layer.array))
     first, array = [0, 0, 0], layer.array
     for axis in sorted(range(3), key=lambda axis: -abs(array.strides[axis])):
         held = np.flatnonzero(array.any(axis=tuple(other for other in range(3) if other != axis)))

@@ -7,13 +7,15 @@ import numpy as np
 import scipy.ndimage as ndi
 from pycocotools import mask as coco_mask
 
-from pipeline.ingest import masks, reslice, volumes
+from pipeline.ingest import layers, masks, reslice, volumes
 from pipeline.ingest.masks import Found
+from pipeline.ingest.source import remarks_on
 
 
 def use(patch) -> None:
     """Ingest plainly from now on."""
     patch.setattr(volumes.Opened, "shaded", lambda *_: None)  # intensities are read whole, and shown after that
+    patch.setattr(layers, "_held", lambda layer: layer._replace(remarks=remarks_on(layer.array)))
     patch.setattr(reslice, "sheets", sheets)
     patch.setattr(reslice, "tabled", lambda shade, dtype: shade)
     patch.setattr(masks, "find_all", find_all)

@@ -41,6 +41,8 @@ def blobs(seed: int, shape: tuple[int, int, int], kinds: int) -> np.ndarray:
             low = [rng.integers(0, size - 2) for size in shape]
             labels[tuple(slice(at, at + rng.integers(2, 9)) for at in low)] = value
     labels[rng.random(shape) < 0.01] = rng.integers(1, kinds + 2)  # one of them is no label of the descriptor
+    labels[:3], labels[-2:], labels[:, :2], labels[..., -3:] = 0, 0, 0, 0  # they begin and end somewhere
+    labels[5:9, 5:9, 4] = 5
     return labels
 
 
@@ -52,11 +54,13 @@ def intensities(seed: int, shape: tuple[int, int, int], dtype: str) -> np.ndarra
 YAML = """
 cases: {{match: "{{id}}/v{suffix}", id: "{{id}}"}}
 annotations:
-  - {{kind: labelmap, path: "{{id}}/m{suffix}", labels: {{1: liver, 2: spleen, 3: kidney}}, boxes: {boxes}}}
+  - {{kind: labelmap, path: "{{id}}/m{suffix}", labels: {{1: liver, 2: spleen, 3: kidney}}, boxes: {boxes},
+    complete: true, ignore: {ignore}}}
 limits: {limits}
-slices: {{planes: [axial, coronal, sagittal]}}
+slices: {{planes: [axial, coronal, sagittal], pick: {pick}}}
 display: {display}
 """
+REST = {"boxes": "per_class", "limits": "none", "display": "{}", "ignore": "[]", "pick": "labelled"}
 WAYS = [
     ("per_class", "none", "{}"),
     ("per_component", "none", "{window: {low: 10, high: 400}}"),
@@ -76,8 +80,9 @@ def test_volumes_in_every_order_of_storage(data_set, lps_nifti, codes):
         "a/m.nii": lps_nifti(blobs(n, shape, 3), spacing, codes=codes),
     }
     modality = "mr" if n % 7 == 0 else "ct"
-    yaml = YAML.format(suffix=".nii", boxes=boxes, limits=limits, display=display)
-    toy = data_set(yaml, files, modality)
+    ignore, pick = [("[]", "labelled"), ("[0]", "all"), ("[5]", "all")][n % 3]
+    told = {"boxes": boxes, "limits": limits, "display": display, "ignore": ignore, "pick": pick}
+    toy = data_set(YAML.format(suffix=".nii", **told), files, modality)
     check_same(lambda: toy.read().values())
 
 
@@ -86,7 +91,7 @@ def test_volumes_in_every_order_of_storage(data_set, lps_nifti, codes):
 def test_compressed_and_scaled_volumes(data_set, tmp_path, suffix, scale):
     shape = (19, 14, 12)
     voxels, labels = intensities(1, shape, "int16"), blobs(1, shape, 3)
-    toy = data_set(YAML.format(suffix=suffix, boxes="per_class", limits="none", display="{}"), {}, "ct")
+    toy = data_set(YAML.format(suffix=suffix, **REST), {}, "ct")
     (toy.root / "a").mkdir(parents=True)
     for name, array, (slope, intercept) in (("v", voxels, scale), ("m", labels, (1.0, 0.0))):
         path = toy.root / "a" / f"{name}{suffix}"
@@ -107,8 +112,7 @@ def test_a_large_volume_of_many_labels(data_set, lps_nifti):
     labels = np.random.default_rng(5).integers(0, 3, shape).astype(np.uint8)
     labels[:, 10:20] = 3
     files = {"a/v.nii": lps_nifti(intensities(2, shape, "int16")), "a/m.nii": lps_nifti(labels)}
-    yaml = YAML.format(suffix=".nii", boxes="per_class", limits="none", display="{}")
-    toy = data_set(yaml, files, "ct")
+    toy = data_set(YAML.format(suffix=".nii", **REST), files, "ct")
     check_same(lambda: toy.read().values())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+import conftest
 import miniatures
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,15 +26,7 @@ from sources.descriptor import Descriptor
 
 WORDS = vocabulary.load()
 ENTRIES = discovery.names("sources/catalog", ".yaml")
-HEAD = """
-schema: medgloss/1
-id: toy
-title: A toy
-license: {name: CC0-1.0}
-egress: any
-modality: xray
-root: toy_set
-"""
+HEAD = f"{conftest.HEAD}modality: xray\nroot: toy_set\n"
 PAIRS = """
 cases: {match: "images/{stem}.png", id: "{stem}"}
 annotations:

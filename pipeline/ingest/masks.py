@@ -152,7 +152,8 @@ def _despeckled(found: Found, small: NDArray[np.bool_]) -> Found:
 
 
 def _runs(sheets: Sequence[NDArray[Any]], x0: int, y0: int) -> _Runs:
-    columns = np.stack([transposed(sheet) for sheet in sheets])
+    # a mask of a slide stands alone and is large: it is not copied once more
+    columns = np.stack([transposed(sheet) for sheet in sheets]) if len(sheets) > 1 else transposed(sheets[0])[None]
     _, width, height = columns.shape
     flat = columns.reshape(-1)
     change = flat[1:] != flat[:-1]

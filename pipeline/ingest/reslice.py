@@ -37,10 +37,10 @@ def sheets(stack: NDArray[Any], wanted: Iterable[int], shade: Shade | None = Non
     if rows and not shade and straight.strides[1] > straight.strides[2]:  # whole lines are copied in any order
         straight, rows = straight[:, ::-1], False
     if across and len(numbers) * 8 > len(stack):
-        sheets = _regrouped(straight, numbers, shade)
+        taken = _regrouped(straight, numbers, shade)
     else:
-        sheets = (_alone(straight[number], shade) for number in numbers)
-    return (_flipped(sheet, rows, back[2]) for sheet in sheets)
+        taken = (_alone(straight[number], shade) for number in numbers)
+    return (_flipped(sheet, rows, back[2]) for sheet in taken)
 
 
 def _alone(sheet: NDArray[Any], shade: Shade | None) -> NDArray[Any]:

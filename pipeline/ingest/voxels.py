@@ -102,7 +102,7 @@ class Shaded(NamedTuple):
 
 
 def read_shaded(stored: Stored, channel: int | None, shade: Shade) -> Shaded:
-    """Read one volume as `shade(read_voxels(stored, channel))`: a quarter of the memory, and a pass less over it.
+    """Read one volume as `shade(read_voxels(stored, channel))`: half of the memory or less, and a pass less.
 
     Args:
         stored: What the header says; `in_one_piece` holds for it.
